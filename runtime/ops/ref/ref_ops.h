@@ -1,0 +1,67 @@
+// RefOps: the oracle. Every operation as its header's formula says, plain loops, sums in double.
+// Single-threaded and slow; nothing but tests and golden_check --ops=ref should use it.
+#pragma once
+
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "runtime/ops/ops.h"
+#include "runtime/tensor/tensor.h"
+
+namespace vl2 {
+
+// Both weight classes keep the checkpoint's bytes as they are.
+class RefLinearWeight : public LinearWeight {
+ public:
+  explicit RefLinearWeight(std::span<const TensorView> parts);
+  size_t num_bytes() const override { return weight_.num_bytes(); }
+  // Row `index` as doubles, in_features() of them.
+  void Row(int64_t index, double* row) const;
+
+ private:
+  Tensor weight_;  // [out, in]
+};
+
+class RefGatedLinearWeight : public GatedLinearWeight {
+ public:
+  RefGatedLinearWeight(const TensorView& gate, const TensorView& up);
+  size_t num_bytes() const override { return gate.num_bytes() + up.num_bytes(); }
+  const RefLinearWeight gate;
+  const RefLinearWeight up;
+};
+
+class RefLatentWeight : public LatentWeight {
+ public:
+  RefLatentWeight(const TensorView& kv_b, const Dims& dims);
+  size_t num_bytes() const override { return kv_b.num_bytes(); }
+  const RefLinearWeight kv_b;  // [heads·(nope+v), rank]
+};
+
+class RefOps : public Ops {
+ public:
+  std::string_view name() const override { return "ref"; }
+
+ protected:
+  std::unique_ptr<LinearWeight> DoPackLinear(std::span<const TensorView> parts) override;
+  std::unique_ptr<GatedLinearWeight> DoPackGatedLinear(const TensorView& gate,
+                                                       const TensorView& up) override;
+  std::unique_ptr<LatentWeight> DoPackLatent(const TensorView& kv_b,
+                                             const LatentWeight::Dims& dims) override;
+  void DoLinear(const LinearArgs& args) override;
+  void DoGatedLinear(const GatedLinearArgs& args) override;
+  void DoRmsNorm(const RmsNormArgs& args) override;
+  void DoLayerNorm(const LayerNormArgs& args) override;
+  void DoRotary(const RotaryArgs& args) override;
+  void DoEmbed(const EmbedArgs& args) override;
+  void DoRoute(const RouteArgs& args) override;
+  void DoMoe(const MoeArgs& args) override;
+  void DoWriteKeysValues(const WriteKeysValuesArgs& args) override;
+  void DoWriteLatents(const WriteLatentsArgs& args) override;
+  void DoCausalAttention(const CausalAttentionArgs& args) override;
+  void DoLatentAttention(const LatentAttentionArgs& args) override;
+  void DoFullAttention(const FullAttentionArgs& args) override;
+  void DoSpaceToDepth(const SpaceToDepthArgs& args) override;
+};
+
+}  // namespace vl2
