@@ -88,6 +88,10 @@ const Json* JsonFields::Find(const char* key) const {
 
 bool JsonFields::Has(const char* key) const { return Find(key) != nullptr; }
 
+bool JsonFields::HasNull(const char* key) const {
+  return object_.is_object() && object_.contains(key) && object_.at(key).is_null();
+}
+
 absl::StatusOr<int64_t> JsonFields::Int(const char* key, std::optional<int64_t> default_value,
                                         int64_t min, int64_t max) const {
   const Json* value = Find(key);

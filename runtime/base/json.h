@@ -44,6 +44,8 @@ class JsonFields {
                                      std::optional<std::string> default_value) const;
   // True when the key is there and not null.
   bool Has(const char* key) const;
+  // True when the key is there and its value is null.
+  bool HasNull(const char* key) const;
   // The value, or nullptr when absent or null.
   const Json* Find(const char* key) const;
   const std::string& context() const { return context_; }

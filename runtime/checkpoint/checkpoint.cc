@@ -1,0 +1,239 @@
+#include "runtime/checkpoint/checkpoint.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+#include <utility>
+
+#include "runtime/base/json.h"
+#include "runtime/base/sha256.h"
+#include "runtime/base/status.h"
+#include "runtime/checkpoint/manifest.h"
+
+namespace vl2 {
+namespace {
+
+constexpr char kIndexFile[] = "model.safetensors.index.json";
+constexpr char kSingleFile[] = "model.safetensors";
+constexpr size_t kMaxShards = 4096;
+
+// A shard named by the index must be a file of the folder itself.
+bool IsPlainFileName(const std::string& name) {
+  return !name.empty() && name != "." && name != ".." &&
+         name.find_first_of("/\\") == std::string::npos && name.find('\0') == std::string::npos;
+}
+
+// tensor name → shard file name, from the index.
+absl::StatusOr<std::map<std::string, std::string>> ParseIndex(const Json& json,
+                                                              const std::string& path) {
+  const JsonFields fields(json, path);
+  const Json* weight_map = fields.Find("weight_map");
+  if (weight_map == nullptr || !weight_map->is_object() || weight_map->empty()) {
+    return InvalidArgument(path, ".weight_map: expected an object of tensor names");
+  }
+  std::map<std::string, std::string> index;
+  for (const auto& [name, shard] : weight_map->items()) {
+    if (!shard.is_string() || !IsPlainFileName(shard.get<std::string>())) {
+      return InvalidArgument(path, ".weight_map: tensor \"", name, "\" is in ", shard.dump(),
+                             ", which is not the name of a file in the folder");
+    }
+    index[name] = shard.get<std::string>();
+  }
+  return index;
+}
+
+void AddShape(const TensorView& view, Sha256& sha) {
+  sha.Update(Cat(Name(view.dtype), " ", view.shape, "\n"));
+}
+
+// Digest of the ends of a tensor and of pieces spread over it.
+std::string SampledDigest(const TensorView& view) {
+  constexpr size_t kPieceBytes = 512;
+  constexpr size_t kNumPieces = 4;
+  Sha256 sha;
+  AddShape(view, sha);
+  const size_t num_bytes = view.num_bytes();
+  if (num_bytes <= kPieceBytes * kNumPieces) {
+    sha.Update(view.bytes, num_bytes);
+  } else {
+    for (size_t i = 0; i < kNumPieces; ++i) {
+      const size_t offset = (num_bytes - kPieceBytes) / (kNumPieces - 1) * i;
+      sha.Update(view.bytes + offset, kPieceBytes);
+    }
+  }
+  return ToHex(sha.Finish());
+}
+
+}  // namespace
+
+std::string TensorDigest(const TensorView& view) {
+  Sha256 sha;
+  AddShape(view, sha);
+  sha.Update(view.bytes, view.num_bytes());
+  return ToHex(sha.Finish());
+}
+
+absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& dir) {
+  std::error_code error;
+  if (!std::filesystem::is_directory(dir, error)) {
+    return absl::NotFoundError(Cat(dir, ": no such folder"));
+  }
+  std::unique_ptr<Checkpoint> checkpoint(new Checkpoint);
+  checkpoint->dir_ = dir;
+  const std::string config_path = dir + "/config.json";
+  VL2_ASSIGN_OR_RETURN(const Json config, ParseJsonFile(config_path));
+  VL2_ASSIGN_OR_RETURN(checkpoint->config_, ParseModelConfig(config, config_path));
+  const std::string processor_path = dir + "/processor_config.json";
+  VL2_ASSIGN_OR_RETURN(const Json processor, ParseJsonFile(processor_path));
+  VL2_ASSIGN_OR_RETURN(checkpoint->processor_config_,
+                       ParseProcessorConfig(processor, processor_path));
+
+  const ModelConfig& model = checkpoint->config_;
+  const ProcessorConfig& processing = checkpoint->processor_config_;
+  if (processing.patch_size != model.vision_config.patch_size ||
+      processing.downsample_ratio != model.projector_config.downsample_ratio ||
+      processing.candidate_resolutions[0].first != model.vision_config.image_size) {
+    return InvalidArgument(
+        processor_path, ": patch_size ", processing.patch_size, ", downsample_ratio ",
+        processing.downsample_ratio, ", tile side ", processing.candidate_resolutions[0].first,
+        " differ from config.json's ", model.vision_config.patch_size, ", ",
+        model.projector_config.downsample_ratio, ", ", model.vision_config.image_size);
+  }
+  VL2_RETURN_IF_ERROR(checkpoint->OpenShards());
+  VL2_RETURN_IF_ERROR(checkpoint->CheckTensors());
+  return checkpoint;
+}
+
+absl::Status Checkpoint::OpenShards() {
+  const std::string index_path = dir_ + "/" + kIndexFile;
+  std::error_code error;
+  const bool sharded = std::filesystem::exists(index_path, error);
+  std::map<std::string, std::string> index;
+  std::set<std::string> shards = {kSingleFile};
+  if (sharded) {
+    VL2_ASSIGN_OR_RETURN(const Json json, ParseJsonFile(index_path));
+    VL2_ASSIGN_OR_RETURN(index, ParseIndex(json, index_path));
+    shards.clear();
+    for (const auto& [name, shard] : index) shards.insert(shard);
+    if (shards.size() > kMaxShards) {
+      return InvalidArgument(index_path, ": ", shards.size(), " shards, the limit is ",
+                             kMaxShards);
+    }
+  }
+  std::map<std::string, const SafetensorsFile*> by_name;
+  for (const std::string& shard : shards) {
+    const std::string path = dir_ + "/" + shard;
+    if (!std::filesystem::exists(path, error)) {
+      return absl::NotFoundError(sharded ? Cat(index_path, ": names the shard \"", shard,
+                                               "\", which is not in the folder")
+                                         : Cat(dir_, ": neither ", kIndexFile, " nor ",
+                                               kSingleFile, " is there"));
+    }
+    VL2_ASSIGN_OR_RETURN(auto file, SafetensorsFile::Open(path));
+    for (const auto& [name, entry] : file->header()) {
+      const auto listed = index.find(name);
+      if (sharded && (listed == index.end() || listed->second != shard)) {
+        return InvalidArgument(path, ": tensor \"", name, "\" is here, but ", kIndexFile,
+                               listed == index.end() ? " does not list it"
+                                                     : " puts it into " + listed->second);
+      }
+      tensors_[name] = {file.get(), file->Find(name).value()};
+    }
+    by_name[shard] = file.get();
+    files_.push_back(std::move(file));
+  }
+  for (const auto& [name, shard] : index) {
+    if (!tensors_.contains(name)) {
+      return InvalidArgument(dir_, "/", shard, ": tensor \"", name, "\" is missing, ", kIndexFile,
+                             " puts it here");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Checkpoint::CheckTensors() const {
+  std::set<std::string_view> expected_names;
+  const std::vector<TensorSpec> expected = ExpectedTensors(config_);
+  for (const TensorSpec& spec : expected) {
+    expected_names.insert(spec.name);
+    const auto it = tensors_.find(spec.name);
+    if (it == tensors_.end()) {
+      return InvalidArgument(dir_, ": tensor \"", spec.name, "\" is missing, expected shape ",
+                             spec.shape);
+    }
+    const auto& [file, view] = it->second;
+    if (view.shape != spec.shape) {
+      return InvalidArgument(file->path(), ": tensor \"", spec.name, "\" has shape ", view.shape,
+                             ", config.json asks for ", spec.shape);
+    }
+    if (view.dtype != DType::kBF16 && view.dtype != DType::kF32) {
+      return InvalidArgument(file->path(), ": tensor \"", spec.name, "\" is ", Name(view.dtype),
+                             ", expected BF16 or F32");
+    }
+  }
+  for (const auto& [name, location] : tensors_) {
+    if (expected_names.contains(name) || IsIgnoredTensor(name)) continue;
+    return InvalidArgument(location.file->path(), ": tensor \"", name,
+                           "\" does not belong to the model that config.json describes");
+  }
+  return absl::OkStatus();
+}
+
+TensorView Checkpoint::Tensor(std::string_view name) const {
+  const auto it = tensors_.find(name);
+  VL2_CHECK(it != tensors_.end()) << name;
+  return it->second.view;
+}
+
+void Checkpoint::Release(std::string_view name) const {
+  const auto it = tensors_.find(name);
+  VL2_CHECK(it != tensors_.end()) << name;
+  it->second.file->Release(it->second.view);
+}
+
+std::vector<float> Checkpoint::Floats(std::string_view name) const {
+  const TensorView view = Tensor(name);
+  std::vector<float> floats(static_cast<size_t>(view.shape.num_elements()));
+  if (view.dtype == DType::kF32) {
+    std::copy_n(view.data<float>(), floats.size(), floats.begin());
+  } else {
+    std::transform(view.data<BFloat16>(), view.data<BFloat16>() + floats.size(), floats.begin(),
+                   ToFloat);
+  }
+  return floats;
+}
+
+absl::StatusOr<std::string> Checkpoint::ModelId() const {
+  Sha256 sha;
+  for (const char* file : {"config.json", "processor_config.json"}) {
+    VL2_ASSIGN_OR_RETURN(const Json json, ParseJsonFile(dir_ + "/" + file));
+    // dump() writes keys in order and no white space: formatting does not change the id.
+    sha.Update(Cat(file, "\n", json.dump(-1, ' ', true), "\n"));
+  }
+  for (const char* file : {"tokenizer.json", "tokenizer_config.json"}) {
+    VL2_ASSIGN_OR_RETURN(const std::string text, ReadFile(dir_ + "/" + file, size_t{256} << 20));
+    sha.Update(Cat(file, " ", text.size(), "\n"));
+    sha.Update(text);
+  }
+  Json fingerprint;
+  std::error_code error;
+  const std::string path = dir_ + "/" + kFingerprintFile;
+  const bool full = std::filesystem::exists(path, error);
+  if (full) {
+    VL2_ASSIGN_OR_RETURN(fingerprint, ParseJsonFile(path));
+  }
+  for (const TensorSpec& spec : ExpectedTensors(config_)) {
+    const TensorView view = Tensor(spec.name);
+    std::string digest;
+    if (full) {
+      VL2_ASSIGN_OR_RETURN(digest, JsonFields(fingerprint, path)
+                                       .String(spec.name.c_str(), std::nullopt));
+    } else {
+      digest = SampledDigest(view);
+    }
+    sha.Update(Cat(spec.name, " ", digest, "\n"));
+  }
+  return (full ? "full-" : "sampled-") + ToHex(sha.Finish());
+}
+
+}  // namespace vl2

@@ -1,0 +1,73 @@
+// Checkpoint: a folder laid out like a published DeepSeek-VL2 checkpoint, opened and checked.
+//
+//   config.json, processor_config.json     required
+//   model.safetensors.index.json + shards, or model.safetensors
+//   tokenizer.json, tokenizer_config.json  read by text/; here they only enter the model id
+//   vl2_fingerprint.json                   optional, written by tools/fingerprint
+//
+// Open reads headers only: every expected tensor is there once, with the expected shape and type
+// bfloat16 or float32, in the shard that the index names, and nothing else is. Weights are read when
+// a model copies them.
+//
+// Owns: the mapped shards. Threading: immutable after Open.
+// Errors: name the file, the tensor and what was expected.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "runtime/checkpoint/config.h"
+#include "runtime/checkpoint/safetensors.h"
+#include "runtime/tensor/tensor.h"
+
+namespace vl2 {
+
+class Checkpoint {
+ public:
+  static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& dir);
+
+  const std::string& dir() const { return dir_; }
+  const ModelConfig& config() const { return config_; }
+  const ProcessorConfig& processor_config() const { return processor_config_; }
+
+  // The view of an expected tensor. REQUIRES: `name` is in ExpectedTensors(config()).
+  TensorView Tensor(std::string_view name) const;
+  // Gives a tensor's mapped pages back to the system, after its weights were copied.
+  void Release(std::string_view name) const;
+
+  // A copy of a tensor as float32.
+  std::vector<float> Floats(std::string_view name) const;
+
+  // Which model this is: a hexadecimal SHA-256 over the canonical configuration and processor
+  // files, the tokenizer files and a digest of every tensor. The digests come from
+  // vl2_fingerprint.json ("full-…") or, without one, from samples of each tensor ("sampled-…"), in
+  // well under a second. It does not depend on how the tensors are spread over shards.
+  absl::StatusOr<std::string> ModelId() const;
+
+ private:
+  struct Location {
+    const SafetensorsFile* file = nullptr;
+    TensorView view;
+  };
+
+  Checkpoint() = default;
+  absl::Status OpenShards();
+  absl::Status CheckTensors() const;
+
+  std::string dir_;
+  ModelConfig config_;
+  ProcessorConfig processor_config_;
+  std::vector<std::unique_ptr<SafetensorsFile>> files_;
+  std::map<std::string, Location, std::less<>> tensors_;
+};
+
+// Digest of all bytes of one tensor with its type and shape; what vl2_fingerprint.json holds.
+std::string TensorDigest(const TensorView& view);
+
+inline constexpr char kFingerprintFile[] = "vl2_fingerprint.json";
+
+}  // namespace vl2

@@ -1,0 +1,57 @@
+// WeightLoader: reads layers from a checkpoint into the backend's layout, tensor by tensor. Mapped
+// pages are given back as soon as a tensor is copied, so that loading peaks at the weights plus one
+// tensor.
+//
+// Threading: one thread. Errors: none; the checkpoint was checked when it was opened.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runtime/checkpoint/checkpoint.h"
+#include "runtime/nn/layers.h"
+#include "runtime/ops/ops.h"
+
+namespace vl2 {
+
+// Called while loading with the bytes copied so far.
+using LoadProgress = std::function<void(int64_t bytes)>;
+
+class WeightLoader {
+ public:
+  WeightLoader(const Checkpoint& checkpoint, Ops& ops, LoadProgress progress = {});
+
+  // A linear layer: `name`.weight, and `name`.bias where the checkpoint has one expected.
+  LinearLayer Linear(const std::string& name, bool bias);
+  // Several linear layers of the same input, joined along their outputs. Where only some have a
+  // bias, the others' part is zero.
+  struct Part {
+    std::string name;
+    bool bias = false;
+  };
+  LinearLayer JoinedLinear(const std::vector<Part>& parts);
+  // A convolution whose stride is its size, as the product of its flattened patches.
+  LinearLayer PatchLinear(const std::string& name);
+
+  GatedMlp Mlp(const std::string& name);
+  RmsNormLayer RmsNorm(const std::string& name, double eps);
+  LayerNormLayer LayerNorm(const std::string& name, double eps);
+  std::unique_ptr<LatentWeight> Latent(const std::string& name, const LatentWeight::Dims& dims);
+  std::vector<float> Floats(const std::string& name);
+  // A copy in the checkpoint's own type.
+  Tensor Table(const std::string& name);
+
+ private:
+  void Done(const std::string& name);
+
+  const Checkpoint& checkpoint_;
+  Ops& ops_;
+  const LoadProgress progress_;
+  int64_t bytes_ = 0;
+};
+
+}  // namespace vl2
