@@ -87,7 +87,7 @@ TEST(TilePlanTest, FixedTilingIgnoresTheShape) {
 TEST(TilePlanTest, BudgetTakesTheBestAffordableCandidate) {
   const TileGeometry geometry = PublishedGeometry();
   const std::vector<std::pair<int, Size>> expected = {{1, {384, 384}},  {2, {768, 384}},
-                                                      {3, {768, 384}}, {4, {768, 768}},
+                                                      {3, {768, 384}},  {4, {768, 768}},
                                                       {6, {1152, 768}}, {9, {1152, 1152}}};
   for (const auto& [max_tiles, canvas] : expected) {
     const auto plan = PlanTiles({2000, 1501}, geometry, Tiling::Budget(max_tiles));
