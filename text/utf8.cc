@@ -108,12 +108,16 @@ bool IsWhiteSpace(char32_t c) {
          c == 0x205f || c == 0x3000;
 }
 
-std::string_view StripWhiteSpace(std::string_view text) {
+std::string_view StripLeft(std::string_view text) {
   while (!text.empty()) {
     const Utf8Piece piece = ReadUtf8(text);
     if (piece.kind != Utf8Kind::kValid || !IsWhiteSpace(piece.code_point)) break;
     text.remove_prefix(piece.num_bytes);
   }
+  return text;
+}
+
+std::string_view StripRight(std::string_view text) {
   while (!text.empty()) {
     size_t start = text.size() - 1;
     while (start > 0 && text.size() - start < 4 &&
@@ -126,5 +130,7 @@ std::string_view StripWhiteSpace(std::string_view text) {
   }
   return text;
 }
+
+std::string_view StripWhiteSpace(std::string_view text) { return StripLeft(StripRight(text)); }
 
 }  // namespace vl2

@@ -44,5 +44,7 @@ bool IsWhiteSpace(char32_t code_point);
 
 // `text` without white space at either end. REQUIRES: valid UTF-8.
 std::string_view StripWhiteSpace(std::string_view text);
+std::string_view StripLeft(std::string_view text);
+std::string_view StripRight(std::string_view text);
 
 }  // namespace vl2
