@@ -179,7 +179,7 @@ absl::Status Checkpoint::CheckTensors() const {
   return absl::OkStatus();
 }
 
-TensorView Checkpoint::Tensor(std::string_view name) const {
+TensorView Checkpoint::View(std::string_view name) const {
   const auto it = tensors_.find(name);
   VL2_CHECK(it != tensors_.end()) << name;
   return it->second.view;
@@ -192,12 +192,12 @@ void Checkpoint::Release(std::string_view name) const {
 }
 
 std::vector<float> Checkpoint::Floats(std::string_view name) const {
-  const TensorView view = Tensor(name);
-  std::vector<float> floats(static_cast<size_t>(view.shape.num_elements()));
-  if (view.dtype == DType::kF32) {
-    std::copy_n(view.data<float>(), floats.size(), floats.begin());
+  const Tensor copy = CopyOf(View(name));
+  std::vector<float> floats(static_cast<size_t>(copy.shape().num_elements()));
+  if (copy.dtype() == DType::kF32) {
+    std::copy_n(copy.data<float>(), floats.size(), floats.begin());
   } else {
-    std::transform(view.data<BFloat16>(), view.data<BFloat16>() + floats.size(), floats.begin(),
+    std::transform(copy.data<BFloat16>(), copy.data<BFloat16>() + floats.size(), floats.begin(),
                    ToFloat);
   }
   return floats;
@@ -223,7 +223,7 @@ absl::StatusOr<std::string> Checkpoint::ModelId() const {
     VL2_ASSIGN_OR_RETURN(fingerprint, ParseJsonFile(path));
   }
   for (const TensorSpec& spec : ExpectedTensors(config_)) {
-    const TensorView view = Tensor(spec.name);
+    const TensorView view = View(spec.name);
     std::string digest;
     if (full) {
       VL2_ASSIGN_OR_RETURN(digest, JsonFields(fingerprint, path)

@@ -34,8 +34,9 @@ class Checkpoint {
   const ModelConfig& config() const { return config_; }
   const ProcessorConfig& processor_config() const { return processor_config_; }
 
-  // The view of an expected tensor. REQUIRES: `name` is in ExpectedTensors(config()).
-  TensorView Tensor(std::string_view name) const;
+  // The view of an expected tensor, perhaps misaligned. REQUIRES: `name` is in
+  // ExpectedTensors(config()).
+  TensorView View(std::string_view name) const;
   // Gives a tensor's mapped pages back to the system, after its weights were copied.
   void Release(std::string_view name) const;
 

@@ -48,7 +48,7 @@ class SafetensorsFile {
 
   const std::string& path() const { return path_; }
   const SafetensorsHeader& header() const { return header_; }
-  // NOT_FOUND names file and tensor.
+  // NOT_FOUND names file and tensor. Files promise no alignment: see IsAligned (tensor.h).
   absl::StatusOr<TensorView> Find(std::string_view name) const;
 
   // Gives the pages of a tensor back to the system; they are read again from the file when touched.

@@ -8,8 +8,15 @@ namespace vl2 {
 WeightLoader::WeightLoader(const Checkpoint& checkpoint, Ops& ops, LoadProgress progress)
     : checkpoint_(checkpoint), ops_(ops), progress_(std::move(progress)) {}
 
+TensorView WeightLoader::View(const std::string& name) {
+  const TensorView view = checkpoint_.View(name);
+  if (IsAligned(view)) return view;
+  return (aligned_copies_[name] = CopyOf(view)).view();
+}
+
 void WeightLoader::Done(const std::string& name) {
-  bytes_ += static_cast<int64_t>(checkpoint_.Tensor(name).num_bytes());
+  aligned_copies_.erase(name);
+  bytes_ += static_cast<int64_t>(checkpoint_.View(name).num_bytes());
   checkpoint_.Release(name);
   if (progress_) progress_(bytes_);
 }
@@ -23,7 +30,7 @@ LinearLayer WeightLoader::JoinedLinear(const std::vector<Part>& parts) {
   std::vector<TensorView> views;
   bool any_bias = false;
   for (const Part& part : parts) {
-    views.push_back(checkpoint_.Tensor(part.name + ".weight"));
+    views.push_back(View(part.name + ".weight"));
     any_bias |= part.bias;
   }
   // Parts of different types are joined as float32, which holds both exactly.
@@ -52,7 +59,7 @@ LinearLayer WeightLoader::JoinedLinear(const std::vector<Part>& parts) {
 
 LinearLayer WeightLoader::PatchLinear(const std::string& name) {
   LinearLayer layer;
-  TensorView view = checkpoint_.Tensor(name + ".weight");
+  TensorView view = View(name + ".weight");
   const int64_t out = view.shape[0];
   view.shape = Shape({out, view.shape.num_elements() / out});
   layer.weight = ops_.PackLinear(view);
@@ -65,7 +72,7 @@ GatedMlp WeightLoader::Mlp(const std::string& name) {
   GatedMlp mlp;
   const std::string gate = name + ".gate_proj.weight";
   const std::string up = name + ".up_proj.weight";
-  mlp.gate_up = ops_.PackGatedLinear(checkpoint_.Tensor(gate), checkpoint_.Tensor(up));
+  mlp.gate_up = ops_.PackGatedLinear(View(gate), View(up));
   Done(gate);
   Done(up);
   mlp.down = Linear(name + ".down_proj", false).weight;
@@ -84,7 +91,7 @@ LayerNormLayer WeightLoader::LayerNorm(const std::string& name, double eps) {
 
 std::unique_ptr<LatentWeight> WeightLoader::Latent(const std::string& name,
                                                    const LatentWeight::Dims& dims) {
-  auto weight = ops_.PackLatent(checkpoint_.Tensor(name + ".weight"), dims);
+  auto weight = ops_.PackLatent(View(name + ".weight"), dims);
   Done(name + ".weight");
   return weight;
 }
@@ -96,9 +103,7 @@ std::vector<float> WeightLoader::Floats(const std::string& name) {
 }
 
 Tensor WeightLoader::Table(const std::string& name) {
-  const TensorView view = checkpoint_.Tensor(name);
-  Tensor table(view.dtype, view.shape);
-  std::memcpy(const_cast<std::byte*>(table.view().bytes), view.bytes, view.num_bytes());
+  Tensor table = CopyOf(checkpoint_.View(name));
   Done(name);
   return table;
 }

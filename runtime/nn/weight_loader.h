@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -46,12 +47,15 @@ class WeightLoader {
   Tensor Table(const std::string& name);
 
  private:
+  // The tensor's view; of an aligned copy where the file's is misaligned, valid until Done(name).
+  TensorView View(const std::string& name);
   void Done(const std::string& name);
 
   const Checkpoint& checkpoint_;
   Ops& ops_;
   const LoadProgress progress_;
   int64_t bytes_ = 0;
+  std::map<std::string, Tensor> aligned_copies_;
 };
 
 }  // namespace vl2

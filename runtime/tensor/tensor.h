@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <cstring>
 #include <initializer_list>
 #include <ostream>
 #include <string>
@@ -72,9 +73,15 @@ struct TensorView {
   template <typename T>
   const T* data() const {
     VL2_CHECK(dtype == DTypeOf<T>()) << Name(dtype) << " read as " << Name(DTypeOf<T>());
+    VL2_CHECK(reinterpret_cast<uintptr_t>(bytes) % sizeof(T) == 0) << "misaligned " << bytes;
     return reinterpret_cast<const T*>(bytes);
   }
 };
+
+// Whether the bytes may be read through data<T>(). Views into files need not be.
+inline bool IsAligned(const TensorView& view) {
+  return reinterpret_cast<uintptr_t>(view.bytes) % SizeOf(view.dtype) == 0;
+}
 
 class Tensor {
  public:
@@ -88,6 +95,8 @@ class Tensor {
   DType dtype() const { return dtype_; }
   const Shape& shape() const { return shape_; }
   size_t num_bytes() const { return buffer_.size(); }
+  std::byte* bytes() { return buffer_.data(); }
+  const std::byte* bytes() const { return buffer_.data(); }
   template <typename T>
   T* data() {
     VL2_CHECK(dtype_ == DTypeOf<T>()) << Name(dtype_) << " used as " << Name(DTypeOf<T>());
@@ -104,5 +113,12 @@ class Tensor {
   Shape shape_;
   AlignedBuffer buffer_;
 };
+
+// An aligned copy.
+inline Tensor CopyOf(const TensorView& view) {
+  Tensor copy(view.dtype, view.shape);
+  if (view.num_bytes() > 0) std::memcpy(copy.bytes(), view.bytes, view.num_bytes());
+  return copy;
+}
 
 }  // namespace vl2

@@ -87,6 +87,15 @@ absl::Status ListVisionRows(const GoldenFile& golden, const ModelConfig& config,
   return absl::OkStatus();
 }
 
+PixelNormalizer MakeNormalizer(const ProcessorConfig& config) {
+  std::array<float, 3> mean, std;
+  for (size_t c = 0; c < 3; ++c) {
+    mean[c] = static_cast<float>(config.image_mean[c]);
+    std[c] = static_cast<float>(config.image_std[c]);
+  }
+  return {mean, std, config.normalize};
+}
+
 // Encodes the case's tiles and lays text and image vectors out as the prompt says.
 void EmbedCase(LoadedModel& model, CaseInputs& inputs) {
   const PreparedCase& prepared = inputs.prepared;
@@ -97,12 +106,13 @@ void EmbedCase(LoadedModel& model, CaseInputs& inputs) {
   model.language->Embed(prepared.input_ids, inputs.embeds);
   if (prepared.tiles.empty()) return;
 
+  const PixelNormalizer normalizer = MakeNormalizer(processor);
   const int64_t side = config.vision_config.image_size;
   std::vector<std::vector<float>> pixels;
   std::vector<const float*> tiles;
   for (const Tile& tile : prepared.tiles) {
     pixels.emplace_back(static_cast<size_t>(3 * side * side));
-    NormalizeTile(tile, MakeNormalization(processor), pixels.back().data());
+    NormalizeTile(tile, normalizer, pixels.back().data());
     tiles.push_back(pixels.back().data());
   }
   const int64_t per_tile = model.vision->embeddings_per_tile();
@@ -233,7 +243,6 @@ void CompareLanguage(const std::string& item, const GoldenOptions& options,
   report.CompareExact(item, "greedy.top5_ids", *top5_ids, greedy.ids);
   report.Compare(item, "greedy.top5_logits", *golden.Floats("greedy.top5_logits"),
                  greedy.logits_at_expected, kLogitsTolerance);
-  std::vector<int64_t> order(greedy_ids->begin(), greedy_ids->end());
 }
 
 void CompareText(const std::string& item, const std::string& json_path, const Tokenizer& tokenizer,

@@ -66,7 +66,7 @@ std::vector<double> RunExpert(const ExpertWeights& expert, const float* x) {
 RefLinearWeight::RefLinearWeight(std::span<const TensorView> parts)
     : LinearWeight(TotalRows(parts), parts[0].shape[1]),
       weight_(parts[0].dtype, {TotalRows(parts), parts[0].shape[1]}) {
-  auto* bytes = const_cast<std::byte*>(weight_.view().bytes);
+  std::byte* bytes = weight_.bytes();
   for (const TensorView& part : parts) {
     std::memcpy(bytes, part.bytes, part.num_bytes());
     bytes += part.num_bytes();
