@@ -22,7 +22,7 @@ size_t OpenSuffix(std::string_view bytes) {
 }  // namespace
 
 std::string IncrementalDetokenizer::Push(int32_t id) {
-  if (skip_special_ && tokenizer_->IsSpecial(id)) return {};
+  if (tokenizer_->IsSkipped(id, skip_)) return {};
   open_ += tokenizer_->TokenBytes(id);
   const size_t closed = open_.size() - OpenSuffix(open_);
   std::string text;

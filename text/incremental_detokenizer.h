@@ -14,8 +14,8 @@ namespace vl2 {
 class IncrementalDetokenizer {
  public:
   // `tokenizer` must outlive this.
-  IncrementalDetokenizer(const Tokenizer* tokenizer, bool skip_special)
-      : tokenizer_(tokenizer), skip_special_(skip_special) {}
+  IncrementalDetokenizer(const Tokenizer* tokenizer, SkipSpecial skip)
+      : tokenizer_(tokenizer), skip_(skip) {}
 
   // The text that `id` completes; empty while a character is still open.
   std::string Push(int32_t id);
@@ -30,7 +30,7 @@ class IncrementalDetokenizer {
 
  private:
   const Tokenizer* tokenizer_;
-  bool skip_special_;
+  SkipSpecial skip_;
   std::string open_;  // the start of a character, valid so far
   int64_t num_text_bytes_ = 0;
 };

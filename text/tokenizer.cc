@@ -54,10 +54,10 @@ absl::StatusOr<std::vector<int32_t>> Tokenizer::Encode(std::string_view text,
   return ids;
 }
 
-std::string Tokenizer::Decode(std::span<const int32_t> ids, bool skip_special) const {
+std::string Tokenizer::Decode(std::span<const int32_t> ids, SkipSpecial skip) const {
   std::string bytes;
   for (const int32_t id : ids) {
-    if (!skip_special || !IsSpecial(id)) bytes += TokenBytes(id);
+    if (!IsSkipped(id, skip)) bytes += TokenBytes(id);
   }
   std::string text;
   text.reserve(bytes.size());
@@ -73,6 +73,17 @@ std::string_view Tokenizer::TokenBytes(int32_t id) const {
 
 bool Tokenizer::IsSpecial(int32_t id) const {
   return id >= 0 && id < id_limit() && table_[static_cast<size_t>(id)].special;
+}
+
+bool Tokenizer::IsGrounding(int32_t id) const {
+  const ControlTokenIds& ids = control_ids_;
+  return id == ids.ref || id == ids.end_ref || id == ids.det || id == ids.end_det ||
+         id == ids.grounding;
+}
+
+bool Tokenizer::IsSkipped(int32_t id, SkipSpecial skip) const {
+  if (skip == SkipSpecial::kNone || !IsSpecial(id)) return false;
+  return skip == SkipSpecial::kAll || !IsGrounding(id);
 }
 
 std::optional<int32_t> Tokenizer::FindToken(std::string_view content) const {

@@ -40,6 +40,13 @@ enum class ControlTokens {
   kNone,           // all is plain text
 };
 
+// Which special tokens decoding leaves out.
+enum class SkipSpecial {
+  kNone,
+  kAll,
+  kAllButGrounding,  // what an answer with boxes is read from
+};
+
 struct EncodeOptions {
   static constexpr size_t kDefaultMaxTextBytes = size_t{16} << 20;
   static constexpr size_t kDefaultMaxTokens = size_t{16} << 20;
@@ -72,11 +79,16 @@ class Tokenizer {
 
   // The text of `ids`; bad UTF-8 becomes U+FFFD, one per maximal piece. Ids that no token has give
   // nothing. Added tokens give their content as it is spelled.
-  std::string Decode(std::span<const int32_t> ids, bool skip_special) const;
+  std::string Decode(std::span<const int32_t> ids, SkipSpecial skip) const;
+  std::string Decode(std::span<const int32_t> ids, bool skip_special) const {
+    return Decode(ids, skip_special ? SkipSpecial::kAll : SkipSpecial::kNone);
+  }
 
   // The bytes that `id` stands for; empty when no token has it. Not always valid UTF-8.
   std::string_view TokenBytes(int32_t id) const;
   bool IsSpecial(int32_t id) const;
+  bool IsGrounding(int32_t id) const;
+  bool IsSkipped(int32_t id, SkipSpecial skip) const;
   std::optional<int32_t> FindToken(std::string_view content) const;
   const ControlTokenIds& control_ids() const { return control_ids_; }
   // One more than the largest id.

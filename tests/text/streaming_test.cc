@@ -53,7 +53,8 @@ TEST(IncrementalDetokenizer, EqualsDecodeForRandomBytes) {
   for (int round = 0; round < 2000; ++round) {
     std::vector<int32_t> ids;
     for (size_t i = 0; i < 12; ++i) ids.push_back(choices[random() % std::size(choices)]);
-    for (const bool skip : {false, true}) {
+    for (const SkipSpecial skip :
+         {SkipSpecial::kNone, SkipSpecial::kAll, SkipSpecial::kAllButGrounding}) {
       IncrementalDetokenizer detokenizer(&tokenizer, skip);
       std::string text;
       for (const int32_t id : ids) {
@@ -71,7 +72,7 @@ TEST(IncrementalDetokenizer, EqualsDecodeForRandomBytes) {
 
 TEST(IncrementalDetokenizer, ReleasesAsSoonAsACharacterIsWhole) {
   const Tokenizer tokenizer = BuildTokenizer(MakeTestFiles());
-  IncrementalDetokenizer detokenizer(&tokenizer, true);
+  IncrementalDetokenizer detokenizer(&tokenizer, SkipSpecial::kAll);
   EXPECT_EQ(detokenizer.Push(0xe4), "");
   EXPECT_EQ(detokenizer.Push(0xbd), "");
   EXPECT_FALSE(detokenizer.at_boundary());

@@ -80,8 +80,10 @@ TEST(TokenizerGolden, Decodes) {
     const Tokenizer tokenizer = LoadTokenizer(file.name);
     for (const Json& line : file.lines) {
       const auto ids = line["ids"].get<Ids>();
-      EXPECT_EQ(tokenizer.Decode(ids, false), line["text"].get<std::string>()) << line["ids"];
-      EXPECT_EQ(tokenizer.Decode(ids, true), line["text_skip_special"].get<std::string>());
+      EXPECT_EQ(tokenizer.Decode(ids, SkipSpecial::kNone), line["text"].get<std::string>())
+          << line["ids"];
+      EXPECT_EQ(tokenizer.Decode(ids, SkipSpecial::kAll),
+                line["text_skip_special"].get<std::string>());
     }
   }
 }
@@ -90,7 +92,7 @@ TEST(TokenizerGolden, DecodesIncrementally) {
   for (const GoldenFile& file : ReadGolden("_decode.jsonl")) {
     const Tokenizer tokenizer = LoadTokenizer(file.name);
     for (const Json& line : file.lines) {
-      for (const bool skip : {false, true}) {
+      for (const SkipSpecial skip : {SkipSpecial::kNone, SkipSpecial::kAll}) {
         IncrementalDetokenizer detokenizer(&tokenizer, skip);
         std::string text;
         for (const int32_t id : line["ids"].get<Ids>()) {
@@ -100,7 +102,9 @@ TEST(TokenizerGolden, DecodesIncrementally) {
           EXPECT_EQ(detokenizer.num_text_bytes(), static_cast<int64_t>(text.size()));
         }
         text += detokenizer.Finish();
-        EXPECT_EQ(text, line[skip ? "text_skip_special" : "text"].get<std::string>());
+        EXPECT_EQ(
+            text,
+            line[skip == SkipSpecial::kAll ? "text_skip_special" : "text"].get<std::string>());
       }
     }
   }
@@ -114,7 +118,9 @@ TEST(TokenizerGolden, PlainTextRoundTrips) {
       const auto text = line["text"].get<std::string>();
       for (const ControlTokens control :
            {ControlTokens::kAll, ControlTokens::kGroundingOnly, ControlTokens::kNone}) {
-        EXPECT_EQ(tokenizer.Decode(*tokenizer.Encode(text, {.control = control}), false), text);
+        EXPECT_EQ(
+            tokenizer.Decode(*tokenizer.Encode(text, {.control = control}), SkipSpecial::kNone),
+            text);
       }
       const Ids plain = *tokenizer.Encode(text, {.control = ControlTokens::kNone});
       for (const int32_t id : plain) {

@@ -151,10 +151,17 @@ TEST(Tokenizer, LimitsBytesAndTokens) {
 
 TEST(Tokenizer, DecodesAnyIds) {
   const Tokenizer tokenizer = BuildTokenizer(MakeTestFiles());
-  EXPECT_EQ(tokenizer.Decode(Ids{'a', -1, 1'000'000, INT32_MIN, INT32_MAX, 'b'}, false), "ab");
-  EXPECT_EQ(tokenizer.Decode(Ids{0xe4, 0xbd, 256, 0xa0}, false), "\ufffd<begin>\ufffd");
+  EXPECT_EQ(
+      tokenizer.Decode(Ids{'a', -1, 1'000'000, INT32_MIN, INT32_MAX, 'b'}, SkipSpecial::kNone),
+      "ab");
+  EXPECT_EQ(tokenizer.Decode(Ids{0xe4, 0xbd, 256, 0xa0}, SkipSpecial::kNone),
+            "\ufffd<begin>\ufffd");
+  const ControlTokenIds& control = tokenizer.control_ids();
+  EXPECT_EQ(tokenizer.Decode(Ids{256, control.ref, 'a', control.end_ref, control.user},
+                             SkipSpecial::kAllButGrounding),
+            "<|ref|>a<|/ref|>");
   // A token that is skipped is not there: the bytes on both sides make one character.
-  EXPECT_EQ(tokenizer.Decode(Ids{0xe4, 0xbd, 256, 0xa0}, true), "\u4f60");
+  EXPECT_EQ(tokenizer.Decode(Ids{0xe4, 0xbd, 256, 0xa0}, SkipSpecial::kAll), "\u4f60");
 }
 
 // The definition, step by step: join the leftmost of the pairs with the lowest rank.
@@ -219,7 +226,7 @@ TEST(Bpe, HugeWordsTakeLinearithmicTime) {
   EXPECT_EQ(tokenizer.Encode(std::string(10'000'000, 'a'))->size(), 1'250'000u);
   std::string mixed;
   for (int i = 0; i < 1'000'000; ++i) mixed += i % 3 == 0 ? "b" : "a";
-  EXPECT_EQ(tokenizer.Decode(*tokenizer.Encode(mixed), false), mixed);
+  EXPECT_EQ(tokenizer.Decode(*tokenizer.Encode(mixed), SkipSpecial::kNone), mixed);
 }
 
 struct RefusalCase {
