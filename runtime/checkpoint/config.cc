@@ -1,7 +1,6 @@
 #include "runtime/checkpoint/config.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "runtime/base/status.h"
 
@@ -308,25 +307,8 @@ absl::StatusOr<ProcessorConfig> ParseProcessorConfig(const Json& json,
                        fields.Int("patch_size", std::nullopt, 1, kMaxImageSide));
   VL2_ASSIGN_OR_RETURN(config.downsample_ratio,
                        fields.Int("downsample_ratio", std::nullopt, 1, 16));
-  VL2_ASSIGN_OR_RETURN(config.normalize, fields.Bool("normalize", true));
   VL2_ASSIGN_OR_RETURN(config.image_token, fields.String("image_token", config.image_token));
   VL2_ASSIGN_OR_RETURN(config.pad_token, fields.String("pad_token", config.pad_token));
-  for (auto [key, values, min] : {std::tuple("image_mean", &config.image_mean, 0.0),
-                                  std::tuple("image_std", &config.image_std, 1e-6)}) {
-    const Json* list = fields.Find(key);
-    if (list == nullptr) continue;
-    if (!list->is_array() || list->size() != 3) {
-      return InvalidArgument(context, ".", key, ": expected three numbers");
-    }
-    for (size_t i = 0; i < 3; ++i) {
-      const double value = (*list)[i].is_number() ? (*list)[i].get<double>() : NAN;
-      if (!(value >= min && value <= 1e3)) {
-        return InvalidArgument(context, ".", key, ": ", (*list)[i].dump(), " is outside [", min,
-                               ", 1000]");
-      }
-      (*values)[i] = value;
-    }
-  }
   // The processor takes the first candidate's width as the side of a tile.
   const Json* list = fields.Find("candidate_resolutions");
   if (list == nullptr || !list->is_array() || list->empty() || !(*list)[0].is_array() ||

@@ -117,13 +117,11 @@ struct ModelConfig {
   }
 };
 
+// What concerns the prompt; the part about pixels is read by vision_service/image.
 struct ProcessorConfig {
   CandidateResolutions candidate_resolutions;
   int64_t patch_size = 14;
   int64_t downsample_ratio = 2;
-  std::vector<double> image_mean = {0.5, 0.5, 0.5};
-  std::vector<double> image_std = {0.5, 0.5, 0.5};
-  bool normalize = true;
   std::string image_token = "<image>";
   std::string pad_token = "<｜▁pad▁｜>";
 };

@@ -40,6 +40,7 @@ struct LoadedModel {
   std::unique_ptr<VisionEncoder> vision;
   std::unique_ptr<LanguageModel> language;
   std::optional<Tokenizer> tokenizer;
+  ImageProcessorConfig processor;
 };
 
 // A case with its input vectors.
@@ -62,6 +63,9 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const GoldenOptions& opti
   model->vision = VisionEncoder::Load(*model->checkpoint, *model->ops);
   model->language = LanguageModel::Load(*model->checkpoint, *model->ops);
   VL2_ASSIGN_OR_RETURN(model->tokenizer, Tokenizer::Load(model->checkpoint->dir()));
+  VL2_ASSIGN_OR_RETURN(const Json processor,
+                       ParseJsonFile(model->checkpoint->dir() + "/processor_config.json"));
+  VL2_ASSIGN_OR_RETURN(model->processor, ParseImageProcessorConfig(processor));
   return model;
 }
 
@@ -87,26 +91,16 @@ absl::Status ListVisionRows(const GoldenFile& golden, const ModelConfig& config,
   return absl::OkStatus();
 }
 
-PixelNormalizer MakeNormalizer(const ProcessorConfig& config) {
-  std::array<float, 3> mean, std;
-  for (size_t c = 0; c < 3; ++c) {
-    mean[c] = static_cast<float>(config.image_mean[c]);
-    std[c] = static_cast<float>(config.image_std[c]);
-  }
-  return {mean, std, config.normalize};
-}
-
 // Encodes the case's tiles and lays text and image vectors out as the prompt says.
 void EmbedCase(LoadedModel& model, CaseInputs& inputs) {
   const PreparedCase& prepared = inputs.prepared;
   const ModelConfig& config = model.checkpoint->config();
-  const ProcessorConfig& processor = model.checkpoint->processor_config();
-  const auto num_tokens = static_cast<int64_t>(prepared.input_ids.size());
+  const auto num_tokens = static_cast<int64_t>(prepared.layout.input_ids.size());
   inputs.embeds = inputs.memory.Resize(num_tokens, model.language->hidden());
-  model.language->Embed(prepared.input_ids, inputs.embeds);
+  model.language->Embed(prepared.layout.input_ids, inputs.embeds);
   if (prepared.tiles.empty()) return;
 
-  const PixelNormalizer normalizer = MakeNormalizer(processor);
+  const PixelNormalizer normalizer = model.processor.normalizer();
   const int64_t side = config.vision_config.image_size;
   std::vector<std::vector<float>> pixels;
   std::vector<const float*> tiles;
@@ -134,7 +128,7 @@ void EmbedCase(LoadedModel& model, CaseInputs& inputs) {
     next_tile += assembler.num_tiles();
     const ConstMatrix image = assembler.embeddings();
     for (int64_t i = 0; i < image.rows; ++token) {
-      if (!prepared.is_image[static_cast<size_t>(token)]) continue;
+      if (prepared.layout.image_mask[static_cast<size_t>(token)] == 0) continue;
       std::copy_n(image.row(i++), image.cols, inputs.embeds.row(token));
     }
   }
@@ -259,21 +253,6 @@ void CompareText(const std::string& item, const std::string& json_path, const To
   }
 }
 
-void CheckPrompt(const std::string& item, const GoldenFile& golden, const PreparedCase& prepared,
-                 Report& report) {
-  const std::vector<int64_t> ids(prepared.input_ids.begin(), prepared.input_ids.end());
-  const std::vector<int64_t> mask(prepared.is_image.begin(), prepared.is_image.end());
-  std::vector<int64_t> crops;
-  for (const auto& [wide, high] : prepared.images_spatial_crop) {
-    crops.push_back(wide);
-    crops.push_back(high);
-  }
-  if (crops.empty()) crops = {0, 0};
-  report.CompareExact(item, "input_ids", *golden.Ints("input_ids"), ids);
-  report.CompareExact(item, "images_seq_mask", *golden.Ints("images_seq_mask"), mask);
-  report.CompareExact(item, "images_spatial_crop", *golden.Ints("images_spatial_crop"), crops);
-}
-
 // All cases of one checkpoint.
 absl::Status CheckModel(const GoldenOptions& options, const std::string& name, ThreadPool& pool,
                         Report& report) {
@@ -298,8 +277,7 @@ absl::Status CheckModel(const GoldenOptions& options, const std::string& name, T
     auto inputs = std::make_unique<CaseInputs>();
     inputs->name = case_name;
     VL2_ASSIGN_OR_RETURN(inputs->prepared,
-                         PrepareCase(options.dir, json, *model->tokenizer,
-                                     model->checkpoint->processor_config()));
+                         PrepareCase(options.dir, json, *model->tokenizer, model->processor));
     VL2_RETURN_IF_ERROR(ListVisionRows(golden, model->checkpoint->config(), inputs->tap));
     EmbedCase(*model, *inputs);
     const std::string item = Cat("outputs/", name, "/", case_name);

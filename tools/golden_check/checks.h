@@ -3,7 +3,9 @@
 #pragma once
 
 #include "runtime/base/thread_pool.h"
+#include "tools/golden_check/golden_file.h"
 #include "tools/golden_check/options.h"
+#include "tools/golden_check/prepared_case.h"
 #include "tools/golden_check/report.h"
 
 namespace vl2 {
@@ -17,6 +19,13 @@ void CheckPreprocess(const GoldenOptions& options, Report& report);
 void CheckSampler(const GoldenOptions& options, Report& report);
 // Every checkpoint with every case: vision, projector, decoder, router, cache, logits, greedy ids.
 void CheckOutputs(const GoldenOptions& options, ThreadPool& pool, Report& report);
+
+// Ids, mask and crops of a case, against the tensors that outputs/ and preprocess/ both hold.
+void CheckPrompt(const std::string& item, const GoldenFile& golden, const PreparedCase& prepared,
+                 Report& report);
+
+// Tiles of the published models, for the parts of a golden folder that belong to no checkpoint.
+TileGeometry PublishedGeometry();
 
 // All of the above.
 void RunGoldenChecks(const GoldenOptions& options, ThreadPool& pool, Report& report);

@@ -1,22 +1,21 @@
 // PreparedCase: a golden conversation taken through tokenizer, template and image processing.
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "runtime/base/json.h"
-#include "runtime/checkpoint/config.h"
+#include "text/prompt.h"
 #include "text/tokenizer.h"
+#include "vision_service/image/preprocess.h"
 #include "vision_service/image/tile.h"
 
 namespace vl2 {
 
 struct PreparedCase {
-  std::vector<int32_t> input_ids;
-  std::vector<bool> is_image;                          // true at image tokens
+  PromptLayout layout;
   std::vector<std::pair<int, int>> images_spatial_crop;  // [tiles wide, tiles high] of each image
   std::vector<Tile> tiles;  // of all images: global view, then row by row
 };
@@ -24,6 +23,6 @@ struct PreparedCase {
 // `root` is the golden folder that image names are relative to.
 absl::StatusOr<PreparedCase> PrepareCase(const std::string& root, const Json& golden_case,
                                          const Tokenizer& tokenizer,
-                                         const ProcessorConfig& processor);
+                                         const ImageProcessorConfig& processor);
 
 }  // namespace vl2
