@@ -49,7 +49,7 @@ absl::StatusOr<VipsImagePtr> Open(std::string_view bytes, ImageFormat format) {
   const size_t size = bytes.size();
   const auto load = [&](auto loader) {
     return loader(data, size, &image, "access", VIPS_ACCESS_SEQUENTIAL, "fail_on",
-                  VIPS_FAIL_ON_TRUNCATED, nullptr);
+                  VIPS_FAIL_ON_TRUNCATED, "memory", TRUE /* no temporary files */, nullptr);
   };
   int failed = -1;
   switch (format) {

@@ -60,7 +60,10 @@ def exif(orientation):
 
 def lzw_gif(width, height, frames, screen=None, palette=None, transparent=None, interlace=False,
             local=False):
-    """A GIF with uncompressed LZW (a clear code before the table grows); frames: (x, y, indices)."""
+    """A GIF with uncompressed LZW (a clear code before the table grows).
+
+    frames: (x, y, indices).
+    """
     screen = screen or (width, height)
     bits = 4
     table = b"" if palette is None else palette
@@ -110,7 +113,8 @@ for depth in (1, 2, 4, 8, 16):
     add(f"gray{depth}_trns.png", png_noise(0, depth, 1, chunk(b"tRNS", struct.pack(">H", 1))))
 for depth in (8, 16):
     add(f"rgb{depth}.png", png_noise(2, depth, 3))
-    add(f"rgb{depth}_trns.png", png_noise(2, depth, 3, chunk(b"tRNS", struct.pack(">HHH", 1, 2, 3))))
+    add(f"rgb{depth}_trns.png",
+        png_noise(2, depth, 3, chunk(b"tRNS", struct.pack(">HHH", 1, 2, 3))))
     add(f"gray_alpha{depth}.png", png_noise(4, depth, 2))
     add(f"rgba{depth}.png", png_noise(6, depth, 4))
 for depth in (1, 2, 4):
@@ -118,8 +122,8 @@ for depth in (1, 2, 4):
 add("palette8.png", png_noise(3, 8, 1, plte256))
 add("palette8_trns.png", png_noise(3, 8, 1, plte256, chunk(b"tRNS", noise(200, 9))))
 add("palette4_trns.png", png_noise(3, 4, 1, plte, chunk(b"tRNS", b"\x00\x80\xff")))
-add("srgb_profile_gamma.png", png_noise(2, 8, 3, chunk(b"gAMA", struct.pack(">I", 100000)),
-                                        chunk(b"cHRM", struct.pack(">8I", *range(1000, 9000, 1000)))))
+add("gamma.png", png_noise(2, 8, 3, chunk(b"gAMA", struct.pack(">I", 100000)),
+                           chunk(b"cHRM", struct.pack(">8I", *range(1000, 9000, 1000)))))
 add("background.png", png_noise(6, 8, 4, chunk(b"bKGD", struct.pack(">HHH", 255, 0, 0))))
 # JPEG.
 add("rgb444.jpg", saved(smooth("RGB", 1), "JPEG", subsampling=0))
@@ -128,6 +132,16 @@ add("rgb420.jpg", saved(smooth("RGB", 3), "JPEG", subsampling=2))
 add("progressive.jpg", saved(smooth("RGB", 4), "JPEG", progressive=True))
 add("gray.jpg", saved(smooth("L", 5), "JPEG"))
 add("cmyk.jpg", saved(smooth("CMYK", 6), "JPEG"))
+# Inks that say they are YCCK, inks without the Adobe marker, and components that are RGB already.
+cmyk = files["cmyk.jpg"]
+adobe = cmyk.index(b"\xff\xee\x00\x0eAdobe")
+add("ycck.jpg", cmyk[:adobe + 15] + b"\x02" + cmyk[adobe + 16:])
+add("cmyk_without_adobe.jpg", cmyk[:adobe] + cmyk[adobe + 16:])
+rgb = files["rgb444.jpg"]
+jfif = rgb.index(b"\xff\xe0")
+add("rgb_components.jpg", rgb[:jfif] + cmyk[adobe:adobe + 15] + b"\x00" + rgb[jfif + 18:])
+# Profiles are not looked at, so a broken one does no harm.
+add("profile.jpg", saved(smooth("RGB", 7), "JPEG", quality=60, icc_profile=b"not a profile"))
 add("restart.jpg", saved(smooth("RGB", 8), "JPEG", quality=30, optimize=True))
 add("one_pixel.jpg", saved(Image.new("RGB", (1, 1), (200, 30, 90)), "JPEG"))
 for orientation in range(1, 9):
