@@ -4,7 +4,7 @@
 
 namespace vl2 {
 
-BlockAllocator::BlockAllocator(int64_t num_blocks) : counts_(static_cast<size_t>(num_blocks), 0) {
+BlockAllocator::BlockAllocator(int64_t num_blocks) : used_(static_cast<size_t>(num_blocks), false) {
   for (int64_t block = num_blocks - 1; block >= 0; --block) {
     free_.push_back(static_cast<int32_t>(block));
   }
@@ -18,19 +18,15 @@ std::optional<std::vector<int32_t>> BlockAllocator::Allocate(int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
     blocks.push_back(free_.back());
     free_.pop_back();
-    counts_[static_cast<size_t>(blocks.back())] = 1;
+    used_[static_cast<size_t>(blocks.back())] = true;
   }
   return blocks;
 }
 
-void BlockAllocator::Share(int32_t block) {
-  VL2_CHECK(holders(block) > 0) << "block " << block << " is free";
-  ++counts_[static_cast<size_t>(block)];
-}
-
 void BlockAllocator::Release(int32_t block) {
-  VL2_CHECK(holders(block) > 0) << "block " << block << " is free";
-  if (--counts_[static_cast<size_t>(block)] == 0) free_.push_back(block);
+  VL2_CHECK(used_[static_cast<size_t>(block)]) << "block " << block << " is free";
+  used_[static_cast<size_t>(block)] = false;
+  free_.push_back(block);
 }
 
 }  // namespace vl2

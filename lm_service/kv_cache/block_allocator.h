@@ -1,7 +1,8 @@
-// BlockAllocator: which blocks of the cache are free, and how often each used one is shared.
+// BlockAllocator: which blocks of the cache are free.
 //
-// Blocks are counted: sequences that share a prefix hold the same block. Allocation is all or
-// nothing. Owns: the free list and the counts. Threading: engine thread only.
+// Sharing is not its business: a block of a shared prefix belongs to the PrefixCache, which pins it
+// for its users. Allocation is all or nothing.
+// Owns: the free list. Threading: engine thread only.
 #pragma once
 
 #include <cstdint>
@@ -14,20 +15,17 @@ class BlockAllocator {
  public:
   explicit BlockAllocator(int64_t num_blocks);
 
-  int64_t num_blocks() const { return static_cast<int64_t>(counts_.size()); }
+  int64_t num_blocks() const { return static_cast<int64_t>(used_.size()); }
   int64_t num_free() const { return static_cast<int64_t>(free_.size()); }
 
-  // `count` blocks, each held once; nullopt, and nothing taken, when fewer are free.
+  // `count` blocks; nullopt, and nothing taken, when fewer are free.
   std::optional<std::vector<int32_t>> Allocate(int64_t count);
-  // One more holder of a used block.
-  void Share(int32_t block);
-  // One holder less; the block is free again when it was the last. REQUIRES: the block is used.
+  // REQUIRES: the block is used.
   void Release(int32_t block);
-  int32_t holders(int32_t block) const { return counts_[static_cast<size_t>(block)]; }
 
  private:
-  std::vector<int32_t> free_;    // a stack: the block freed last, still warm, goes out first
-  std::vector<int32_t> counts_;  // holders of each block
+  std::vector<int32_t> free_;  // a stack: the block freed last, still warm, goes out first
+  std::vector<bool> used_;
 };
 
 }  // namespace vl2

@@ -1,5 +1,7 @@
 #include "lm_service/kv_cache/kv_cache.h"
 
+#include <cstring>
+
 namespace vl2 {
 
 int64_t KvCache::LayerFloats(const LanguageConfig& config) {
@@ -20,6 +22,14 @@ KvCache::KvCache(const LanguageConfig& config, int64_t num_blocks)
 PagedLayer KvCache::layer(int64_t index) const {
   auto* memory = reinterpret_cast<float*>(const_cast<std::byte*>(memory_.data()));
   return {memory + index * layer_floats_, block_floats_};
+}
+
+void KvCache::CopyBlock(int32_t from, int32_t to) {
+  VL2_CHECK(from >= 0 && from < num_blocks_ && to >= 0 && to < num_blocks_) << from << " " << to;
+  const size_t num_bytes = static_cast<size_t>(block_floats_) * sizeof(float);
+  std::byte* memory = memory_.data();
+  std::memcpy(memory + static_cast<size_t>(to) * num_bytes,
+              memory + static_cast<size_t>(from) * num_bytes, num_bytes);
 }
 
 }  // namespace vl2

@@ -22,6 +22,9 @@ class KvCache {
   int64_t num_blocks() const { return num_blocks_; }
   PagedLayer layer(int64_t index) const;
 
+  // Copies a block, all layers.
+  void CopyBlock(int32_t from, int32_t to);
+
   // Bytes that one block takes, all layers.
   static int64_t BlockBytes(const LanguageConfig& config);
 

@@ -4,9 +4,9 @@
 // embeddings of which picture. Equal keys therefore mean equal prefixes. Only blocks of prompt
 // positions are kept: generated positions use the other form of attention arithmetic.
 //
-// Owns: one hold on each of its blocks in the BlockAllocator, handed over by Insert and handed back
-// by Evict. Threading: thread-safe, so that a request's prefix can be looked up and pinned beside a
-// running step. Limits: at most one entry per block of the cache.
+// Owns: its blocks, handed over by Insert and handed back by Evict. Threading: thread-safe, so that
+// a request's prefix can be looked up and pinned beside a running step. Limits: at most one entry
+// per block of the cache.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +30,8 @@ class PrefixCache {
   std::vector<int32_t> Pin(std::span<const BlockKey> keys);
   void Unpin(std::span<const BlockKey> keys);
 
-  // Takes over one hold on `block` and pins it once (its sequence still uses it). False, and
-  // nothing taken, when the key is there already.
+  // Takes `block` over and pins it once (its sequence still uses it). False, and nothing taken,
+  // when the key is there already.
   bool Insert(const BlockKey& key, int32_t block);
 
   // Gives up at most `count` unpinned blocks, the least recently used first (of one prompt the last

@@ -9,8 +9,7 @@ constexpr double kLatentNormEps = 1e-6;  // DeepseekV2RMSNorm's default, which t
 
 }  // namespace
 
-DecoderLayer DecoderLayer::Load(const LanguageConfig& config, int64_t index,
-                                WeightLoader& loader) {
+DecoderLayer DecoderLayer::Load(const LanguageConfig& config, int64_t index, WeightLoader& loader) {
   const std::string name = Cat("language.model.layers.", index);
   const std::string attention = name + ".self_attn";
   const bool bias = config.attention_bias;
@@ -33,12 +32,12 @@ DecoderLayer DecoderLayer::Load(const LanguageConfig& config, int64_t index,
       layer.joined_ = loader.JoinedLinear({{attention + ".q_proj", false}, {kv_a, bias}});
     }
     layer.kv_a_norm_ = loader.RmsNorm(attention + ".kv_a_layernorm", kLatentNormEps);
-    layer.kv_b_ = loader.Latent(attention + ".kv_b_proj",
-                                {.num_heads = config.num_attention_heads,
-                                 .kv_lora_rank = config.kv_lora_rank,
-                                 .qk_nope_head_dim = config.qk_nope_head_dim,
-                                 .qk_rope_head_dim = config.qk_rope_head_dim,
-                                 .v_head_dim = config.v_head_dim});
+    layer.kv_b_ =
+        loader.Latent(attention + ".kv_b_proj", {.num_heads = config.num_attention_heads,
+                                                 .kv_lora_rank = config.kv_lora_rank,
+                                                 .qk_nope_head_dim = config.qk_nope_head_dim,
+                                                 .qk_rope_head_dim = config.qk_rope_head_dim,
+                                                 .v_head_dim = config.v_head_dim});
   }
   layer.o_ = loader.Linear(attention + ".o_proj", bias);
   if (!config.IsMoeLayer(index)) {
@@ -102,8 +101,7 @@ void DecoderLayer::MultiHeadAttention(const LayerContext& context, PagedLayer ca
   o_.Forward(context.ops, attended, x, Activation::kNone, x);  // [tokens, hidden]
 }
 
-void DecoderLayer::LatentAttention(const LayerContext& context, PagedLayer cache,
-                                   Matrix x) const {
+void DecoderLayer::LatentAttention(const LayerContext& context, PagedLayer cache, Matrix x) const {
   const LanguageConfig& config = context.config;
   const int64_t rank = config.kv_lora_rank;
   const int64_t rope = config.qk_rope_head_dim;
@@ -165,15 +163,16 @@ void DecoderLayer::FeedForward(const LayerContext& context, Matrix x) const {
     scratch.expert_ids.resize(num_choices);
     scratch.expert_weights.resize(num_choices);
   }
-  context.ops.Route({.x = normed,
-                     .weight = gate_.get(),
-                     .correction_bias = correction_bias_.empty() ? nullptr : correction_bias_.data(),
-                     .config = &context.router,
-                     .expert_ids = scratch.expert_ids.data(),
-                     .expert_weights = scratch.expert_weights.data()});
+  context.ops.Route(
+      {.x = normed,
+       .weight = gate_.get(),
+       .correction_bias = correction_bias_.empty() ? nullptr : correction_bias_.data(),
+       .config = &context.router,
+       .expert_ids = scratch.expert_ids.data(),
+       .expert_weights = scratch.expert_weights.data()});
   if (context.tap != nullptr) {
-    context.tap->OnExperts(index_, scratch.expert_ids.data(), scratch.expert_weights.data(),
-                           x.rows, top_k);
+    context.tap->OnExperts(index_, scratch.expert_ids.data(), scratch.expert_weights.data(), x.rows,
+                           top_k);
   }
   context.ops.Moe({.x = normed,
                    .top_k = top_k,

@@ -1,7 +1,7 @@
 // DecoderLayer: one layer of the language model over a ragged batch.
 //
-// Source: DeepseekV2DecoderLayer (modeling_deepseek.py): RMSNorm, attention, residual; RMSNorm, MLP or
-// mixture of experts, residual. Attention is multi-head (LlamaAttention) where use_mla is false,
+// Source: DeepseekV2DecoderLayer (modeling_deepseek.py): RMSNorm, attention, residual; RMSNorm, MLP
+// or mixture of experts, residual. Attention is multi-head (LlamaAttention) where use_mla is false,
 // latent otherwise. The latent norms' eps is 1e-6 whatever rms_norm_eps says.
 //
 // Owns: its weights. Threading: engine thread only.
@@ -21,11 +21,11 @@ namespace vl2 {
 
 // Activations of a step, shared by all layers; each grows to the largest batch seen.
 struct DecoderScratch {
-  GrowingMatrix normed;    // [tokens, hidden]
-  GrowingMatrix joined;    // [tokens, joined projections]
-  GrowingMatrix queries;   // [tokens, heads · qk_head_dim], latent with q_lora_rank
-  GrowingMatrix attended;  // [tokens, heads · v_head_dim]
-  GrowingMatrix inner;     // [tokens, intermediate]
+  GrowingMatrix normed;               // [tokens, hidden]
+  GrowingMatrix joined;               // [tokens, joined projections]
+  GrowingMatrix queries;              // [tokens, heads · qk_head_dim], latent with q_lora_rank
+  GrowingMatrix attended;             // [tokens, heads · v_head_dim]
+  GrowingMatrix inner;                // [tokens, intermediate]
   std::vector<int32_t> expert_ids;    // [tokens, top_k]
   std::vector<float> expert_weights;  // [tokens, top_k]
 };

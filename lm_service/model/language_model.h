@@ -21,7 +21,8 @@
 namespace vl2 {
 
 struct ForwardArgs {
-  // The input vectors, from Embed or the vision encoder; used as the residual stream and overwritten.
+  // The input vectors, from Embed or the vision encoder; used as the residual stream and
+  // overwritten.
   Matrix x;                                 // [tokens, hidden]
   std::span<const SequenceRows> sequences;  // cover the tokens in order
   KvCache* cache = nullptr;

@@ -22,15 +22,14 @@ double CorrectionDim(double rotations, const RopeScaling& scaling, double dim, d
 // base^(2i/dim) in float32.
 float Power(double base, int64_t i, int64_t dim) {
   const float exponent = static_cast<float>(2 * i) / static_cast<float>(dim);
-  return static_cast<float>(std::pow(static_cast<double>(static_cast<float>(base)),
-                                     static_cast<double>(exponent)));
+  return static_cast<float>(
+      std::pow(static_cast<double>(static_cast<float>(base)), static_cast<double>(exponent)));
 }
 
 std::vector<float> InverseFrequencies(const LanguageConfig& config) {
   const int64_t dim = config.rope_dim();
   std::vector<float> frequencies(static_cast<size_t>(dim / 2));
-  const bool yarn =
-      config.rope_scaling && config.rope_scaling->type == RopeScaling::Type::kYarn;
+  const bool yarn = config.rope_scaling && config.rope_scaling->type == RopeScaling::Type::kYarn;
   if (!yarn) {
     for (int64_t i = 0; i < dim / 2; ++i) {
       frequencies[static_cast<size_t>(i)] = 1.0f / Power(config.rope_theta, i, dim);
@@ -40,19 +39,17 @@ std::vector<float> InverseFrequencies(const LanguageConfig& config) {
   // Fast pairs keep their frequency, slow ones are divided by the factor, a ramp lies between.
   const RopeScaling& scaling = *config.rope_scaling;
   const auto width = static_cast<double>(dim);
-  const double low =
-      std::max(std::floor(CorrectionDim(scaling.beta_fast, scaling, width, config.rope_theta)),
-               0.0);
-  double high =
-      std::min(std::ceil(CorrectionDim(scaling.beta_slow, scaling, width, config.rope_theta)),
-               width - 1);
+  const double low = std::max(
+      std::floor(CorrectionDim(scaling.beta_fast, scaling, width, config.rope_theta)), 0.0);
+  double high = std::min(
+      std::ceil(CorrectionDim(scaling.beta_slow, scaling, width, config.rope_theta)), width - 1);
   if (low == high) high += 0.001;
   for (int64_t i = 0; i < dim / 2; ++i) {
     const float power = Power(config.rope_theta, i, dim);
     const float extra = 1.0f / power;
     const float inter = 1.0f / (static_cast<float>(scaling.factor) * power);
-    const float ramp = (static_cast<float>(i) - static_cast<float>(low)) /
-                       static_cast<float>(high - low);
+    const float ramp =
+        (static_cast<float>(i) - static_cast<float>(low)) / static_cast<float>(high - low);
     const float mask = 1.0f - std::clamp(ramp, 0.0f, 1.0f);
     frequencies[static_cast<size_t>(i)] = inter * (1 - mask) + extra * mask;
   }
@@ -63,7 +60,7 @@ std::vector<float> InverseFrequencies(const LanguageConfig& config) {
 
 RotaryTable MakeRotaryTable(const LanguageConfig& config) {
   const std::vector<float> frequencies = InverseFrequencies(config);
-  double scale = 1;         // of cos and sin
+  double scale = 1;          // of cos and sin
   float position_scale = 1;  // positions are divided by it
   if (config.rope_scaling) {
     const RopeScaling& scaling = *config.rope_scaling;

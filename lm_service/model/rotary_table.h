@@ -1,8 +1,9 @@
 // Builds the table of rotation angles of a language model.
 //
-// Source: LlamaRotaryEmbedding (transformers 4.38), DeepseekV2RotaryEmbedding and its linear, dynamic
-// and YaRN forms (modeling_deepseek.py). Frequencies and angles are float32 as there. The dynamic
-// form differs from the plain one only beyond max_position_embeddings, which is never reached.
+// Source: LlamaRotaryEmbedding (transformers 4.38), DeepseekV2RotaryEmbedding and its linear,
+// dynamic and YaRN forms (modeling_deepseek.py). Frequencies and angles are float32 as there. The
+// dynamic form differs from the plain one only beyond max_position_embeddings, which is never
+// reached.
 #pragma once
 
 #include "runtime/checkpoint/config.h"

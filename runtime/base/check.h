@@ -27,5 +27,5 @@ class CheckFailure {
 
 }  // namespace vl2
 
-#define VL2_CHECK(condition)  \
+#define VL2_CHECK(condition) \
   while (!(condition)) ::vl2::CheckFailure(__FILE__, __LINE__, #condition).stream()

@@ -107,8 +107,8 @@ absl::StatusOr<int64_t> JsonFields::Int(const char* key, std::optional<int64_t> 
   const bool wraps = value->is_number_unsigned() && value->get<uint64_t>() > uint64_t{INT64_MAX};
   const int64_t number = wraps ? INT64_MAX : value->get<int64_t>();
   if (wraps || number < min || number > max) {
-    return InvalidArgument(context_, ".", key, ": ", value->dump(), " is outside [", min, ", ",
-                           max, "]");
+    return InvalidArgument(context_, ".", key, ": ", value->dump(), " is outside [", min, ", ", max,
+                           "]");
   }
   return number;
 }

@@ -45,10 +45,10 @@ absl::Status ToStatus(const absl::StatusOr<T>& value) {
 }  // namespace vl2
 
 // Returns from the enclosing function when `expression` (absl::Status or StatusOr) is an error.
-#define VL2_RETURN_IF_ERROR(expression)                                        \
-  do {                                                                         \
-    auto vl2_status = ::vl2::internal::ToStatus(expression);                   \
-    if (!vl2_status.ok()) return vl2_status;                                   \
+#define VL2_RETURN_IF_ERROR(expression)                      \
+  do {                                                       \
+    auto vl2_status = ::vl2::internal::ToStatus(expression); \
+    if (!vl2_status.ok()) return vl2_status;                 \
   } while (false)
 
 // VL2_ASSIGN_OR_RETURN(auto x, F()): declares or assigns the value, or returns F's error.
@@ -56,7 +56,7 @@ absl::Status ToStatus(const absl::StatusOr<T>& value) {
   VL2_ASSIGN_OR_RETURN_AT(target, expression, __LINE__)
 #define VL2_ASSIGN_OR_RETURN_AT(target, expression, line) \
   VL2_ASSIGN_OR_RETURN_NAMED(target, expression, line)
-#define VL2_ASSIGN_OR_RETURN_NAMED(target, expression, line)   \
-  auto vl2_result_##line = (expression);                       \
+#define VL2_ASSIGN_OR_RETURN_NAMED(target, expression, line)      \
+  auto vl2_result_##line = (expression);                          \
   if (!vl2_result_##line.ok()) return vl2_result_##line.status(); \
   target = *std::move(vl2_result_##line)

@@ -116,26 +116,24 @@ absl::Status Checkpoint::OpenShards() {
     shards.clear();
     for (const auto& [name, shard] : index) shards.insert(shard);
     if (shards.size() > kMaxShards) {
-      return InvalidArgument(index_path, ": ", shards.size(), " shards, the limit is ",
-                             kMaxShards);
+      return InvalidArgument(index_path, ": ", shards.size(), " shards, the limit is ", kMaxShards);
     }
   }
   std::map<std::string, const SafetensorsFile*> by_name;
   for (const std::string& shard : shards) {
     const std::string path = dir_ + "/" + shard;
     if (!std::filesystem::exists(path, error)) {
-      return absl::NotFoundError(sharded ? Cat(index_path, ": names the shard \"", shard,
-                                               "\", which is not in the folder")
-                                         : Cat(dir_, ": neither ", kIndexFile, " nor ",
-                                               kSingleFile, " is there"));
+      return absl::NotFoundError(
+          sharded ? Cat(index_path, ": names the shard \"", shard, "\", which is not in the folder")
+                  : Cat(dir_, ": neither ", kIndexFile, " nor ", kSingleFile, " is there"));
     }
     VL2_ASSIGN_OR_RETURN(auto file, SafetensorsFile::Open(path));
     for (const auto& [name, entry] : file->header()) {
       const auto listed = index.find(name);
       if (sharded && (listed == index.end() || listed->second != shard)) {
-        return InvalidArgument(path, ": tensor \"", name, "\" is here, but ", kIndexFile,
-                               listed == index.end() ? " does not list it"
-                                                     : " puts it into " + listed->second);
+        return InvalidArgument(
+            path, ": tensor \"", name, "\" is here, but ", kIndexFile,
+            listed == index.end() ? " does not list it" : " puts it into " + listed->second);
       }
       tensors_[name] = {file.get(), file->Find(name).value()};
     }
@@ -226,8 +224,8 @@ absl::StatusOr<std::string> Checkpoint::ModelId() const {
     const TensorView view = View(spec.name);
     std::string digest;
     if (full) {
-      VL2_ASSIGN_OR_RETURN(digest, JsonFields(fingerprint, path)
-                                       .String(spec.name.c_str(), std::nullopt));
+      VL2_ASSIGN_OR_RETURN(digest,
+                           JsonFields(fingerprint, path).String(spec.name.c_str(), std::nullopt));
     } else {
       digest = SampledDigest(view);
     }

@@ -6,8 +6,8 @@
 //   vl2_fingerprint.json                   optional, written by tools/fingerprint
 //
 // Open reads headers only: every expected tensor is there once, with the expected shape and type
-// bfloat16 or float32, in the shard that the index names, and nothing else is. Weights are read when
-// a model copies them.
+// bfloat16 or float32, in the shard that the index names, and nothing else is. Weights are read
+// when a model copies them.
 //
 // Owns: the mapped shards. Threading: immutable after Open.
 // Errors: name the file, the tensor and what was expected.

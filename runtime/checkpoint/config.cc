@@ -200,9 +200,8 @@ absl::Status ParseRouter(const JsonFields& fields, LanguageConfig& config) {
   VL2_RETURN_IF_ERROR(
       ReadInt(fields, "moe_intermediate_size", 1, kMaxWidth, config.moe_intermediate_size));
   VL2_ASSIGN_OR_RETURN(config.n_shared_experts, OptionalInt(fields, "n_shared_experts", 1, 64));
-  VL2_ASSIGN_OR_RETURN(
-      config.num_experts_per_tok,
-      fields.Int("num_experts_per_tok", std::nullopt, 1, std::min<int64_t>(experts, 64)));
+  VL2_ASSIGN_OR_RETURN(config.num_experts_per_tok, fields.Int("num_experts_per_tok", std::nullopt,
+                                                              1, std::min<int64_t>(experts, 64)));
   VL2_ASSIGN_OR_RETURN(config.norm_topk_prob, fields.Bool("norm_topk_prob", false));
   VL2_ASSIGN_OR_RETURN(config.routed_scaling_factor,
                        fields.Double("routed_scaling_factor", 1, -1e6, 1e6));
@@ -237,8 +236,7 @@ absl::StatusOr<LanguageConfig> ParseLanguage(const JsonFields& fields) {
   LanguageConfig config;
   VL2_RETURN_IF_ERROR(ReadInt(fields, "vocab_size", 1, kMaxVocab, config.vocab_size));
   VL2_RETURN_IF_ERROR(ReadInt(fields, "hidden_size", 1, kMaxWidth, config.hidden_size));
-  VL2_RETURN_IF_ERROR(
-      ReadInt(fields, "intermediate_size", 1, kMaxWidth, config.intermediate_size));
+  VL2_RETURN_IF_ERROR(ReadInt(fields, "intermediate_size", 1, kMaxWidth, config.intermediate_size));
   VL2_RETURN_IF_ERROR(
       ReadInt(fields, "num_hidden_layers", 1, kMaxLayers, config.num_hidden_layers));
   VL2_RETURN_IF_ERROR(
@@ -278,8 +276,7 @@ absl::StatusOr<ModelConfig> ParseModelConfig(const Json& json, const std::string
 
   VL2_ASSIGN_OR_RETURN(const std::string tile_tag, fields.String("tile_tag", "tile_tag"));
   if (tile_tag != "2D") {
-    return InvalidArgument(context, ".tile_tag: \"", tile_tag,
-                           "\" is not supported, only \"2D\"");
+    return InvalidArgument(context, ".tile_tag: \"", tile_tag, "\" is not supported, only \"2D\"");
   }
   VL2_RETURN_IF_ERROR(RequireString(fields, "global_view_pos", "head"));
   VL2_ASSIGN_OR_RETURN(config.candidate_resolutions,
@@ -298,13 +295,11 @@ absl::StatusOr<ModelConfig> ParseModelConfig(const Json& json, const std::string
   return config;
 }
 
-absl::StatusOr<ProcessorConfig> ParseProcessorConfig(const Json& json,
-                                                     const std::string& context) {
+absl::StatusOr<ProcessorConfig> ParseProcessorConfig(const Json& json, const std::string& context) {
   if (!json.is_object()) return InvalidArgument(context, ": expected an object");
   const JsonFields fields(json, context);
   ProcessorConfig config;
-  VL2_ASSIGN_OR_RETURN(config.patch_size,
-                       fields.Int("patch_size", std::nullopt, 1, kMaxImageSide));
+  VL2_ASSIGN_OR_RETURN(config.patch_size, fields.Int("patch_size", std::nullopt, 1, kMaxImageSide));
   VL2_ASSIGN_OR_RETURN(config.downsample_ratio,
                        fields.Int("downsample_ratio", std::nullopt, 1, 16));
   VL2_ASSIGN_OR_RETURN(config.image_token, fields.String("image_token", config.image_token));

@@ -2,9 +2,9 @@
 //
 // Field names are the files' keys. A key that is left out takes the default of the published
 // configuration code (configuration_deepseek.py, modeling_deepseek_vl_v2.py); Base's own file, for
-// one, leaves out its layers, heads and latent rank. What this project does not implement is refused
-// here with the key and the value, never at the first request. Every size is bounded, so that
-// later arithmetic on them cannot overflow.
+// one, leaves out its layers, heads and latent rank. What this project does not implement is
+// refused here with the key and the value, never at the first request. Every size is bounded, so
+// that later arithmetic on them cannot overflow.
 #pragma once
 
 #include <cstdint>

@@ -98,8 +98,7 @@ absl::Status CheckNoOverlap(const SafetensorsHeader& header, const std::string& 
 
 absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(std::string_view json, uint64_t data_bytes,
                                                          const std::string& context) {
-  auto parsed =
-      ParseJson(json, {.max_bytes = SafetensorsLimits::kMaxHeaderBytes, .max_depth = 8});
+  auto parsed = ParseJson(json, {.max_bytes = SafetensorsLimits::kMaxHeaderBytes, .max_depth = 8});
   if (!parsed.ok()) return Annotate(parsed.status(), context + ": header");
   if (!parsed->is_object()) return InvalidArgument(context, ": header is not an object");
   if (parsed->size() > SafetensorsLimits::kMaxTensors) {

@@ -42,8 +42,7 @@ struct LayerNormLayer {
   float eps = 1e-6f;
 
   void Forward(Ops& ops, ConstMatrix x, Matrix out) const {
-    ops.LayerNorm(
-        {.x = x, .weight = weight.data(), .bias = bias.data(), .eps = eps, .out = out});
+    ops.LayerNorm({.x = x, .weight = weight.data(), .bias = bias.data(), .eps = eps, .out = out});
   }
 };
 

@@ -5,9 +5,9 @@
 // LatentAttention  over a latent paged cache (MLA).           DeepseekV2Attention
 // FullAttention    every token of a tile sees every token of it.   Attention in siglip_vit.py
 //
-// Order: keys are taken in blocks of kBlockTokens from position (token) 0 up. Inside a block a score
-// is summed over the head's dimensions in order; blocks are merged in order with the running maximum
-// and sum. The order depends on a query's position alone, not on the chunk or the batch.
+// Order: keys are taken in blocks of kBlockTokens from position (token) 0 up. Inside a block a
+// score is summed over the head's dimensions in order; blocks are merged in order with the running
+// maximum and sum. The order depends on a query's position alone, not on the chunk or the batch.
 //
 // Latent attention has two forms of the same formula. Prompt positions: keys and values of each
 // block are expanded from the latents, k = [W_UK·c, k_pe], v = W_UV·c. Generated positions: the

@@ -8,9 +8,9 @@
 // modeling_deepseek_vl_v2.py.
 //
 // Accumulation: each output is the sum over k = 0, 1, …, in-1 in that order, a fused multiply-add
-// in float32 per term (ref: double). The order depends on `in` alone: not on the number of rows, the
-// row's index, threads or the other outputs (determinism contract, ARCHITECTURE.md). Then bias, then
-// activation, then residual, each rounded to float32.
+// in float32 per term (ref: double). The order depends on `in` alone: not on the number of rows,
+// the row's index, threads or the other outputs (determinism contract, ARCHITECTURE.md). Then bias,
+// then activation, then residual, each rounded to float32.
 #pragma once
 
 #include <cstddef>

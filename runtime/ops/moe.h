@@ -24,7 +24,7 @@ struct ExpertWeights {
 // Checked: shapes of every expert; ids ascending and below experts.size(). `out` may be `residual`,
 // not `x`.
 struct MoeArgs {
-  ConstMatrix x;                          // [tokens, hidden]
+  ConstMatrix x;  // [tokens, hidden]
   int top_k = 0;
   const int32_t* expert_ids = nullptr;    // [tokens, top_k], ascending in each row
   const float* expert_weights = nullptr;  // [tokens, top_k]

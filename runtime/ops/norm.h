@@ -1,7 +1,8 @@
 // Normalisation over each row, statistics in float32 (ref: double).
 //
 //   RmsNorm:    out = weight ⊙ (x · rsqrt(mean(x²) + eps))           DeepseekV2RMSNorm
-//   LayerNorm:  out = (x − mean) · rsqrt(var + eps) ⊙ weight + bias   torch.nn.LayerNorm, var biased
+//   LayerNorm:  out = (x − mean) · rsqrt(var + eps) ⊙ weight + bias   torch.nn.LayerNorm
+// where var is the biased variance.
 //
 // The summation order depends on `cols` alone. `out` may be `x`.
 #pragma once

@@ -74,8 +74,7 @@ void Ops::Linear(const LinearArgs& args) {
   CheckMatrix("out", args.out, args.x.rows, args.weight->out_features());
   if (args.residual.data != nullptr) {
     CheckMatrix("residual", args.residual, args.residual.rows, args.out.cols);
-    VL2_CHECK(args.x.rows == 0 ||
-              (args.residual.rows > 0 && args.x.rows % args.residual.rows == 0))
+    VL2_CHECK(args.x.rows == 0 || (args.residual.rows > 0 && args.x.rows % args.residual.rows == 0))
         << args.residual.rows << " residual rows for " << args.x.rows;
   }
   if (args.x.rows > 0) DoLinear(args);
@@ -136,8 +135,8 @@ void Ops::Route(const RouteArgs& args) {
             config.num_experts <= RouterConfig::kMaxExperts && config.num_groups >= 1 &&
             config.num_experts % config.num_groups == 0 && config.topk_group >= 1 &&
             config.topk_group <= config.num_groups)
-      << config.top_k << " of " << config.num_experts << " experts, " << config.topk_group
-      << " of " << config.num_groups << " groups";
+      << config.top_k << " of " << config.num_experts << " experts, " << config.topk_group << " of "
+      << config.num_groups << " groups";
   VL2_CHECK((args.correction_bias != nullptr) == (config.topk_method == TopkMethod::kNoAuxTc));
   if (args.x.rows > 0) DoRoute(args);
 }

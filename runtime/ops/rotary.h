@@ -4,7 +4,7 @@
 // the token's position:  a' = a·cos − b·sin,  b' = b·cos + a·sin.
 //   kHalves:       a_i = x[i], b_i = x[i + dim/2]; written back in place.
 //                  transformers 4.38 LlamaAttention (use_mla false).
-//   kInterleaved:  a_i = x[2i], b_i = x[2i+1]; written to [i] and [i + dim/2] (pairs become halves).
+//   kInterleaved:  a_i = x[2i], b_i = x[2i+1]; written to [i] and [i + dim/2] (as halves).
 //                  apply_rotary_pos_emb in modeling_deepseek.py (latent attention).
 #pragma once
 
@@ -24,7 +24,8 @@ struct RotaryTable {
 
 enum class RotaryLayout { kHalves, kInterleaved };
 
-// Checked: offset + (num_heads-1)·head_stride + table.dim <= x.cols; positions below the table's end.
+// Checked: offset + (num_heads-1)·head_stride + table.dim <= x.cols; positions below the table's
+// end.
 struct RotaryArgs {
   Matrix x;                            // [tokens, cols]
   int64_t num_heads = 0;               // rotary parts in each row

@@ -12,10 +12,9 @@ namespace {
 void MarkBest(const float* values, int num_values, int count, bool* marked) {
   std::array<int, RouterConfig::kMaxExperts> order;
   std::iota(order.begin(), order.begin() + num_values, 0);
-  std::partial_sort(order.begin(), order.begin() + count, order.begin() + num_values,
-                    [values](int a, int b) {
-                      return values[a] != values[b] ? values[a] > values[b] : a < b;
-                    });
+  std::partial_sort(
+      order.begin(), order.begin() + count, order.begin() + num_values,
+      [values](int a, int b) { return values[a] != values[b] ? values[a] > values[b] : a < b; });
   std::fill(marked, marked + num_values, false);
   for (int i = 0; i < count; ++i) marked[order[static_cast<size_t>(i)]] = true;
 }

@@ -1,13 +1,13 @@
 // Route: which experts each token uses, and with what weight. Source: MoEGate.forward in
 // modeling_deepseek.py.
 //
-// logits = x · Wᵀ in float32 on float32 weights; scores = softmax or sigmoid of them; then by method
-//   kGreedy             the top_k best scores.
-//   kGroupLimitedGreedy a group's score is its best score; the topk_group best groups keep their
-//                       scores, all others become 0.0; then the top_k best of those.
-//   kNoAuxTc            a bias is added for choosing only; a group's score is the sum of its two best
-//                       biased scores; other groups' biased scores become 0.0 (not −inf: they can win
-//                       when all others are negative); weights are the unbiased scores of the chosen.
+// logits = x · Wᵀ in float32 on float32 weights; scores = softmax or sigmoid of them. By method:
+//   kGreedy              the top_k best scores.
+//   kGroupLimitedGreedy  a group's score is its best score; the topk_group best groups keep their
+//                        scores, all others become 0.0; then the top_k best of those.
+//   kNoAuxTc             a bias is added for choosing only; a group's score is the sum of its two
+//                        best biased scores; other groups' biased scores become 0.0 (not −inf: they
+//                        can win when all others are negative); weights are the unbiased scores.
 // weights: norm_topk_prob and top_k > 1: divided by (sum + 1e-20), then times
 // routed_scaling_factor; otherwise times the factor alone. Ties go to the lower expert id.
 #pragma once

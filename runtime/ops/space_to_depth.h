@@ -10,7 +10,7 @@
 namespace vl2 {
 
 struct SpaceToDepthArgs {
-  ConstMatrix x;          // [num_tiles * side * side, channels]
+  ConstMatrix x;  // [num_tiles * side * side, channels]
   int64_t num_tiles = 0;
   int64_t side = 0;   // 27
   int64_t ratio = 0;  // 2

@@ -22,10 +22,11 @@ struct MatrixView {
   MatrixView(T* data, int64_t rows, int64_t cols, int64_t stride)
       : data(data), rows(rows), cols(cols), stride(stride) {}
   // A writable view is readable.
-  template <typename U>
-    requires(std::is_same_v<T, const U>)
+  // clang-format off
+  template <typename U> requires(std::is_same_v<T, const U>)
   MatrixView(const MatrixView<U>& other)  // NOLINT: implicit on purpose
       : MatrixView(other.data, other.rows, other.cols, other.stride) {}
+  // clang-format on
 
   T* row(int64_t index) const { return data + index * stride; }
   MatrixView Rows(int64_t first, int64_t count) const {

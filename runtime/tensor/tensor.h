@@ -40,8 +40,8 @@ class Shape {
     return count;
   }
   friend bool operator==(const Shape& a, const Shape& b) {
-    return a.rank_ == b.rank_ && std::equal(a.dims_.begin(), a.dims_.begin() + a.rank_,
-                                            b.dims_.begin());
+    return a.rank_ == b.rank_ &&
+           std::equal(a.dims_.begin(), a.dims_.begin() + a.rank_, b.dims_.begin());
   }
   // "[729, 64]"
   friend std::ostream& operator<<(std::ostream& out, const Shape& shape) {

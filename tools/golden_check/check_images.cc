@@ -174,9 +174,8 @@ void CheckPixels(const GoldenOptions& options, Report& report) {
     const std::string name = expected["name"];
     const std::string item = "pixels/" + name;
     const auto bytes = ReadFile(options.dir + "/pixels/" + name + "_input.png", kMaxFileBytes);
-    auto image = bytes.ok()
-                     ? preprocessor.decoder().Decode(*bytes, DecodePolicy::Published())
-                     : absl::StatusOr<Image>(bytes.status());
+    auto image = bytes.ok() ? preprocessor.decoder().Decode(*bytes, DecodePolicy::Published())
+                            : absl::StatusOr<Image>(bytes.status());
     if (!image.ok()) {
       report.Check(item, "decodes", false, Message(image.status()));
       continue;

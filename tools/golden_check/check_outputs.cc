@@ -53,11 +53,9 @@ struct CaseInputs {
 };
 
 absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const GoldenOptions& options,
-                                                       const std::string& name,
-                                                       ThreadPool& pool) {
+                                                       const std::string& name, ThreadPool& pool) {
   auto model = std::make_unique<LoadedModel>();
-  VL2_ASSIGN_OR_RETURN(model->checkpoint,
-                       Checkpoint::Open(options.dir + "/checkpoints/" + name));
+  VL2_ASSIGN_OR_RETURN(model->checkpoint, Checkpoint::Open(options.dir + "/checkpoints/" + name));
   VL2_ASSIGN_OR_RETURN(model->ops, MakeOps(options.ops, &pool));
   if (options.activations == "bf16") model->ops = MakeRoundingOps(std::move(model->ops));
   model->vision = VisionEncoder::Load(*model->checkpoint, *model->ops);
@@ -111,8 +109,8 @@ void EmbedCase(LoadedModel& model, CaseInputs& inputs) {
   }
   const int64_t per_tile = model.vision->embeddings_per_tile();
   GrowingMatrix encoded_memory;
-  const Matrix encoded = encoded_memory.Resize(static_cast<int64_t>(tiles.size()) * per_tile,
-                                               model.vision->hidden());
+  const Matrix encoded =
+      encoded_memory.Resize(static_cast<int64_t>(tiles.size()) * per_tile, model.vision->hidden());
   model.vision->Encode(tiles, encoded, &inputs.tap);
 
   int64_t next_tile = 0;
@@ -152,7 +150,8 @@ void CompareVision(const std::string& item, const GoldenFile& golden, const Case
   std::vector<float> actual;
   for (const int64_t row : *rows) {
     if (row < 0 || row >= inputs.embeds.rows) continue;
-    actual.insert(actual.end(), inputs.embeds.row(row), inputs.embeds.row(row) + inputs.embeds.cols);
+    actual.insert(actual.end(), inputs.embeds.row(row),
+                  inputs.embeds.row(row) + inputs.embeds.cols);
   }
   report.Compare(item, "inputs_embeds", *expected, actual, kVisionTolerance);
 }
@@ -161,7 +160,8 @@ void CompareVision(const std::string& item, const GoldenFile& golden, const Case
 // in order does not hide an error in value.
 class GreedyRecord {
  public:
-  explicit GreedyRecord(std::vector<int64_t> expected_ids) : expected_ids_(std::move(expected_ids)) {}
+  explicit GreedyRecord(std::vector<int64_t> expected_ids)
+      : expected_ids_(std::move(expected_ids)) {}
 
   void Add(std::span<const float> logits) {
     const size_t step = num_steps_++;
@@ -213,7 +213,8 @@ void CompareLanguage(const std::string& item, const GoldenOptions& options,
       });
 
   for (const auto& [name, entry] : golden.header()) {
-    if (name.starts_with("hidden.") || (name.starts_with("router.") && name.ends_with(".weights"))) {
+    if (name.starts_with("hidden.") ||
+        (name.starts_with("router.") && name.ends_with(".weights"))) {
       const auto expected = golden.Floats(name);
       report.Compare(item, name, *expected, tap.values[name],
                      name.starts_with("hidden.") ? kHiddenTolerance : kRouterTolerance);

@@ -62,8 +62,8 @@ void CheckEncode(const std::string& item, const std::string& path, const Tokeniz
                  Report& report) {
   CheckLines(item, "encode", path, report, [&](const Json& line) -> std::string {
     const auto expected = line["ids"].get<std::vector<int32_t>>();
-    const auto ids = tokenizer.Encode(line["text"].get<std::string>(),
-                                      {.control = ControlTokens::kAll});
+    const auto ids =
+        tokenizer.Encode(line["text"].get<std::string>(), {.control = ControlTokens::kAll});
     if (!ids.ok()) return Message(ids.status());
     return *ids == expected ? "" : Cat("expected ", Show(expected), ", got ", Show(*ids));
   });
@@ -73,7 +73,8 @@ void CheckDecode(const std::string& item, const std::string& path, const Tokeniz
                  Report& report) {
   CheckLines(item, "decode", path, report, [&](const Json& line) -> std::string {
     const auto ids = line["ids"].get<std::vector<int32_t>>();
-    for (const auto& [key, skip] : {std::pair("text", false), std::pair("text_skip_special", true)}) {
+    for (const auto& [key, skip] :
+         {std::pair("text", false), std::pair("text_skip_special", true)}) {
       const std::string text = tokenizer.Decode(ids, skip);
       if (text != line[key].get<std::string>()) {
         return Cat(key, ": expected ", line[key].dump(), ", got ", Json(text).dump());
@@ -96,9 +97,9 @@ std::string CheckConversation(const Json& entry, const Tokenizer& tokenizer,
   const bool is_text = entry.contains("prompt");
   const bool apply = entry.value("apply_sft_format", false);
   const std::string text = entry.value("prompt", "");
-  const auto prompt =
-      is_text ? RenderPublishedText(tokenizer, text, apply, system_prompt, num_images)
-              : RenderPublishedConversation(tokenizer, messages, num_images);
+  const auto prompt = is_text
+                          ? RenderPublishedText(tokenizer, text, apply, system_prompt, num_images)
+                          : RenderPublishedConversation(tokenizer, messages, num_images);
   if (entry.contains("error")) {
     return prompt.ok() ? "accepted, the reference refuses it" : "";
   }

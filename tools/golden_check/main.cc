@@ -12,8 +12,9 @@
 #include "tools/golden_check/checks.h"
 
 ABSL_FLAG(std::string, ops, "cpu", "Backend: ref (the double-precision oracle) or cpu.");
-ABSL_FLAG(std::string, activations, "f32",
-          "f32, or bf16: every operation's result is rounded; differences are reported, not judged.");
+ABSL_FLAG(
+    std::string, activations, "f32",
+    "f32, or bf16: every operation's result is rounded; differences are reported, not judged.");
 ABSL_FLAG(int64_t, chunk, 0, "Prompt tokens per prefill chunk; 0: the whole prompt at once.");
 ABSL_FLAG(int64_t, batch, 1, "Sequences that run together: each case with batch - 1 others.");
 ABSL_FLAG(int, threads, 0, "Threads; 0: as many as the machine has.");
@@ -63,7 +64,8 @@ int main(int argc, char** argv) {
   absl::SetProgramUsageMessage(
       "golden_check [flags] DIR\n"
       "Checks everything in a folder of golden values (checkpoints, cases, outputs, tokenizer, "
-      "pixels, …) and prints a line for each item with its largest error beside the tolerance. Exits "
+      "pixels, …) and prints a line for each item with its largest error beside the tolerance. "
+      "Exits "
       "with 1 when an item misses or nothing is found.");
   const std::vector<char*> args = absl::ParseCommandLine(argc, argv);
   if (args.size() != 2) {

@@ -43,9 +43,9 @@ absl::StatusOr<PreparedCase> PrepareCase(const std::string& root, const Json& go
     prepared.images_spatial_crop.emplace_back(stream.plan().tiles_wide, stream.plan().tiles_high);
     VL2_RETURN_IF_ERROR(AddTiles(std::move(stream), prepared.tiles));
   }
-  VL2_ASSIGN_OR_RETURN(const Prompt prompt,
-                       RenderPublishedConversation(tokenizer, messages,
-                                                   static_cast<int>(image_paths.size())));
+  VL2_ASSIGN_OR_RETURN(
+      const Prompt prompt,
+      RenderPublishedConversation(tokenizer, messages, static_cast<int>(image_paths.size())));
   VL2_ASSIGN_OR_RETURN(
       prepared.layout,
       LayOut(prompt, num_embeddings, tokenizer.control_ids().image, /*max_tokens=*/1 << 20));

@@ -11,7 +11,10 @@ void Report::Check(const std::string& item, std::string_view what, bool pass,
                    const std::string& detail) {
   ++num_items_;
   if (!pass) ++num_missed_;
-  std::printf("%-6s %-42s %-26s %s\n", pass ? "PASS" : report_only_ ? "DIFF" : "MISS",
+  std::printf("%-6s %-42s %-26s %s\n",
+              pass           ? "PASS"
+              : report_only_ ? "DIFF"
+                             : "MISS",
               item.c_str(), std::string(what).c_str(), detail.c_str());
   std::fflush(stdout);
 }
@@ -20,8 +23,7 @@ void Report::Compare(const std::string& item, std::string_view what,
                      std::span<const float> expected, std::span<const float> actual,
                      double tolerance) {
   if (expected.size() != actual.size()) {
-    Check(item, what, false,
-          Cat("expected ", expected.size(), " values, got ", actual.size()));
+    Check(item, what, false, Cat("expected ", expected.size(), " values, got ", actual.size()));
     return;
   }
   double worst = 0;
@@ -37,12 +39,12 @@ void Report::Compare(const std::string& item, std::string_view what,
   }
   const bool pass = worst <= tolerance;
   char text[160];
-  int length = std::snprintf(text, sizeof(text), "max error %.2e  tolerance %.1e", worst,
-                             tolerance);
+  int length =
+      std::snprintf(text, sizeof(text), "max error %.2e  tolerance %.1e", worst, tolerance);
   if (!pass) {
     std::snprintf(text + length, sizeof(text) - static_cast<size_t>(length),
-                  "  at %zu: expected %.8g, got %.8g", worst_index,
-                  double{expected[worst_index]}, double{actual[worst_index]});
+                  "  at %zu: expected %.8g, got %.8g", worst_index, double{expected[worst_index]},
+                  double{actual[worst_index]});
   }
   Check(item, what, pass, text);
 }
@@ -50,14 +52,12 @@ void Report::Compare(const std::string& item, std::string_view what,
 void Report::CompareExact(const std::string& item, std::string_view what,
                           std::span<const int64_t> expected, std::span<const int64_t> actual) {
   if (expected.size() != actual.size()) {
-    Check(item, what, false,
-          Cat("expected ", expected.size(), " values, got ", actual.size()));
+    Check(item, what, false, Cat("expected ", expected.size(), " values, got ", actual.size()));
     return;
   }
   for (size_t i = 0; i < expected.size(); ++i) {
     if (expected[i] == actual[i]) continue;
-    Check(item, what, false,
-          Cat("at ", i, ": expected ", expected[i], ", got ", actual[i]));
+    Check(item, what, false, Cat("at ", i, ": expected ", expected[i], ", got ", actual[i]));
     return;
   }
   Check(item, what, true, Cat("exact, ", expected.size(), " values"));

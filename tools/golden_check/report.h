@@ -1,4 +1,5 @@
-// Report: one line per checked item, then a total. An item is a tensor, a file's rows or a property.
+// Report: one line per checked item, then a total. An item is a tensor, a file's rows or a
+// property.
 //
 //   PASS  outputs/tiny_mha/c1_text  logits           max error 1.2e-05  tolerance 1.0e-04
 //   MISS  tokenizer/small_encode    ids              line 17: expected [3, 4], got [3, 5]

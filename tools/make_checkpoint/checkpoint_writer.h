@@ -14,8 +14,8 @@
 namespace vl2 {
 
 struct RandomCheckpointOptions {
-  Json config;                   // config.json, complete
-  DType dtype = DType::kBF16;    // kBF16 or kF32
+  Json config;                 // config.json, complete
+  DType dtype = DType::kBF16;  // kBF16 or kF32
   uint64_t seed = 1;
   int64_t max_shard_bytes = int64_t{2} << 30;
 };

@@ -10,11 +10,9 @@ namespace vl2 {
 namespace {
 
 // Begin and end first, as in the published files; the rest at the end of the vocabulary.
-constexpr std::array kLeading = {"<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>",
-                                 "<｜▁pad▁｜>"};
-constexpr std::array kTrailing = {"<image>",       "<|ref|>",  "<|/ref|>",
-                                  "<|det|>",       "<|/det|>", "<|grounding|>",
-                                  "<|User|>",      "<|Assistant|>"};
+constexpr std::array kLeading = {"<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>"};
+constexpr std::array kTrailing = {"<image>",  "<|ref|>",       "<|/ref|>", "<|det|>",
+                                  "<|/det|>", "<|grounding|>", "<|User|>", "<|Assistant|>"};
 
 // UTF-8 of a code point below U+0800.
 std::string Utf8(int code) {
@@ -28,8 +26,8 @@ std::array<std::string, 256> ByteAlphabet() {
   std::array<std::string, 256> alphabet;
   int next = 256;
   for (int byte = 0; byte < 256; ++byte) {
-    const bool printable = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) ||
-                           byte >= 0xae;
+    const bool printable =
+        (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
     alphabet[static_cast<size_t>(byte)] = Utf8(printable ? byte : next++);
   }
   return alphabet;
@@ -51,8 +49,8 @@ std::string Word(int64_t number) {
 }
 
 Json AddedToken(int64_t id, const std::string& content) {
-  return {{"id", id},          {"content", content}, {"single_word", false}, {"lstrip", false},
-          {"rstrip", false},   {"normalized", false}, {"special", true}};
+  return {{"id", id},        {"content", content},  {"single_word", false}, {"lstrip", false},
+          {"rstrip", false}, {"normalized", false}, {"special", true}};
 }
 
 }  // namespace
@@ -71,8 +69,10 @@ SyntheticTokenizer MakeSyntheticTokenizer(int64_t vocab_size) {
   for (int64_t word = 0; id < end; ++word) vocab[Word(word)] = id++;
   for (const char* content : kTrailing) added.push_back(AddedToken(id++, content));
 
-  const Json byte_level = {
-      {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
+  const Json byte_level = {{"type", "ByteLevel"},
+                           {"add_prefix_space", false},
+                           {"trim_offsets", true},
+                           {"use_regex", false}};
   SyntheticTokenizer result;
   result.tokenizer = {{"version", "1.0"},
                       {"truncation", nullptr},
@@ -92,12 +92,9 @@ SyntheticTokenizer MakeSyntheticTokenizer(int64_t vocab_size) {
                         {"byte_fallback", false},
                         {"vocab", vocab},
                         {"merges", Json::array()}}}};
-  result.tokenizer_config = {{"add_bos_token", false},
-                             {"add_eos_token", false},
-                             {"bos_token", kLeading[0]},
-                             {"eos_token", kLeading[1]},
-                             {"pad_token", kLeading[2]},
-                             {"tokenizer_class", "LlamaTokenizerFast"}};
+  result.tokenizer_config = {{"add_bos_token", false},   {"add_eos_token", false},
+                             {"bos_token", kLeading[0]}, {"eos_token", kLeading[1]},
+                             {"pad_token", kLeading[2]}, {"tokenizer_class", "LlamaTokenizerFast"}};
   return result;
 }
 

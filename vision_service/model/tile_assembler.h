@@ -1,10 +1,10 @@
 // TileAssembler: puts an image's tile embeddings into prompt order and says which part is ready.
 //
 // Prompt order (prepare_inputs_embeds in modeling_deepseek_vl_v2.py): each line of the global view
-// followed by the newline vector; the separator; the local tiles joined into one picture, each of its
-// lines followed by the newline vector. Tiles may arrive in any order: tile 0 is the global view,
-// tile 1 + row·tiles_wide + column a local one. The part that is ready always begins at embedding 0
-// and grows by the global view with its separator, then by whole tile rows.
+// followed by the newline vector; the separator; the local tiles joined into one picture, each of
+// its lines followed by the newline vector. Tiles may arrive in any order: tile 0 is the global
+// view, tile 1 + row·tiles_wide + column a local one. The part that is ready always begins at
+// embedding 0 and grows by the global view with its separator, then by whole tile rows.
 //
 // Owns: the assembled embeddings. Threading: one thread.
 #pragma once
@@ -55,8 +55,7 @@ class TileAssembler {
 
 // The number of embeddings of an image; also what the prompt reserves for it.
 constexpr int64_t NumImageEmbeddings(int64_t tiles_wide, int64_t tiles_high, int64_t tile_side) {
-  return tile_side * (tile_side + 1) + 1 +
-         tile_side * tiles_high * (tile_side * tiles_wide + 1);
+  return tile_side * (tile_side + 1) + 1 + tile_side * tiles_high * (tile_side * tiles_wide + 1);
 }
 
 }  // namespace vl2

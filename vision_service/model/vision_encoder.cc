@@ -95,16 +95,16 @@ void VisionEncoder::RunBlock(const Block& block, int64_t num_tiles, Matrix x) {
   const Matrix normed = normed_.Resize(x.rows, vision.width);
   const Matrix attended = attended_.Resize(x.rows, vision.width);
 
-  block.norm1.Forward(ops_, x, normed);                      // [rows, width]
+  block.norm1.Forward(ops_, x, normed);  // [rows, width]
   const Matrix qkv = wide_.Resize(x.rows, 3 * vision.width);
-  block.qkv.Forward(ops_, normed, qkv);                      // [rows, 3·width]
+  block.qkv.Forward(ops_, normed, qkv);  // [rows, 3·width]
   ops_.FullAttention({.qkv = qkv,
                       .num_tiles = num_tiles,
                       .tokens_per_tile = vision.num_patches(),
                       .num_heads = vision.heads,
                       .head_dim = vision.head_dim(),
                       .scale = 1.0f / std::sqrt(static_cast<float>(vision.head_dim())),
-                      .out = attended});                     // [rows, width]
+                      .out = attended});  // [rows, width]
   block.proj.Forward(ops_, attended, x, Activation::kNone, x);
   block.norm2.Forward(ops_, x, normed);
   const Matrix inner = wide_.Resize(x.rows, vision.mlp_width());
@@ -125,10 +125,8 @@ void VisionEncoder::RunProjector(int64_t num_tiles, ConstMatrix x, Matrix out) {
     const bool last = i + 1 == projector_.size();
     // Two buffers take turns: each layer reads one and writes the other.
     GrowingMatrix& buffer = i % 2 == 0 ? attended_ : wide_;
-    const Matrix next =
-        last ? out : buffer.Resize(rows, projector_[i].weight->out_features());
-    projector_[i].Forward(ops_, current, next,
-                          last ? Activation::kNone : Activation::kGeluErf);
+    const Matrix next = last ? out : buffer.Resize(rows, projector_[i].weight->out_features());
+    projector_[i].Forward(ops_, current, next, last ? Activation::kNone : Activation::kGeluErf);
     current = next;
   }
 }

@@ -102,8 +102,7 @@ void RefOps::DoCausalAttention(const CausalAttentionArgs& args) {
       for (int64_t r = 0; r < sequence.num_rows; ++r) {
         const int64_t row = sequence.first_row + r;
         Attend(args.q.row(row) + h * dim, keys.data(), values.data(),
-               sequence.first_position + r + 1, dim, dim, args.scale,
-               args.out.row(row) + h * dim);
+               sequence.first_position + r + 1, dim, dim, args.scale, args.out.row(row) + h * dim);
       }
     }
   }
