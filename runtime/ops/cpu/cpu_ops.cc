@@ -1,8 +1,9 @@
-#include "runtime/ops/ops.h"
+#include "runtime/ops/cpu/cpu_ops.h"
 
 namespace vl2 {
 
-// Until the fast bodies land.
-std::unique_ptr<Ops> MakeCpuOps(ThreadPool*) { return MakeRefOps(); }
+CpuOps::CpuOps(ThreadPool* pool) : pool_(pool), matmul_(pool), attention_(pool->num_threads()) {}
+
+std::unique_ptr<Ops> MakeCpuOps(ThreadPool* pool) { return std::make_unique<CpuOps>(pool); }
 
 }  // namespace vl2

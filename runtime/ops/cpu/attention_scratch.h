@@ -1,0 +1,48 @@
+// Memory of the attention bodies.
+//
+// Owns: its buffers; they grow while warming up. Threading: `threads[t]` belongs to thread t inside
+// a parallel loop, the rest is written by units that own disjoint parts.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "runtime/ops/cpu/latent_rows.h"
+#include "runtime/tensor/matrix.h"
+
+namespace vl2 {
+
+// Of one thread.
+struct AttentionThread {
+  GrowingMatrix queries;  // packed
+  GrowingMatrix scores;
+  GrowingMatrix output;      // running, not yet divided by the sum
+  GrowingMatrix statistics;  // running maximum and sum of each row
+  GrowingMatrix keys;        // transposed
+  GrowingMatrix values;
+  GrowingMatrix packed;
+  GrowingMatrix expanded;  // keys of a block before they are transposed
+};
+
+// A contiguous part of one sequence's rows, and of one head's work on them.
+struct AttentionUnit {
+  int32_t sequence = 0;  // or tile
+  int32_t head = 0;
+  int64_t first = 0;  // rows of the sequence
+  int64_t last = 0;
+};
+
+struct AttentionScratch {
+  explicit AttentionScratch(int num_threads) : threads(static_cast<size_t>(num_threads)) {}
+
+  std::vector<AttentionThread> threads;
+  std::vector<AttentionUnit> units;
+  // Memory of LatentBatch's matrices.
+  LatentBatch latent;
+  GrowingMatrix absorbed;
+  GrowingMatrix latent_out;
+  GrowingMatrix partial_out;
+  GrowingMatrix partial_statistics;
+};
+
+}  // namespace vl2

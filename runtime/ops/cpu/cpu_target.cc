@@ -1,0 +1,47 @@
+#include "runtime/ops/cpu/cpu_target.h"
+
+#include "hwy/highway.h"
+#include "runtime/base/check.h"
+
+namespace vl2 {
+namespace {
+
+// Every target of HWY_TARGETS that this machine supports, best (lowest bit) first.
+std::vector<int64_t> AvailableBits() {
+  hwy::SetSupportedTargetsForTest(0);
+  std::vector<int64_t> bits;
+  for (const int64_t target : hwy::SupportedAndGeneratedTargets()) bits.push_back(target);
+  return bits;
+}
+
+// What SelectCpuTarget chose; 0: the best.
+int64_t selected_target = 0;
+
+void Apply() {
+  hwy::SetSupportedTargetsForTest(selected_target);
+  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+}
+
+}  // namespace
+
+std::vector<std::string> AvailableCpuTargets() {
+  std::vector<std::string> names;
+  for (const int64_t target : AvailableBits()) names.emplace_back(hwy::TargetName(target));
+  Apply();
+  return names;
+}
+
+std::string CpuTarget() {
+  return selected_target != 0 ? hwy::TargetName(selected_target) : AvailableCpuTargets().front();
+}
+
+void SelectCpuTarget(std::string_view name) {
+  selected_target = 0;
+  for (const int64_t target : AvailableBits()) {
+    if (!name.empty() && hwy::TargetName(target) == name) selected_target = target;
+  }
+  VL2_CHECK(name.empty() || selected_target != 0) << "no CPU target " << name;
+  Apply();
+}
+
+}  // namespace vl2

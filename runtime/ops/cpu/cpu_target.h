@@ -1,0 +1,23 @@
+// The instruction sets the CPU kernels are compiled for, and which of them runs. The best one that
+// this machine has is chosen by default; tests and benchmarks may choose another.
+//
+// Threading: SelectCpuTarget before any operation runs; it holds for the whole process.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace vl2 {
+
+// Names of the instruction sets this machine can run, best first: "AVX3" (AVX-512), "AVX2", "SSE4",
+// "NEON", "EMU128" (portable code).
+std::vector<std::string> AvailableCpuTargets();
+
+// The one that runs now.
+std::string CpuTarget();
+
+// Empty: back to the best one. REQUIRES: one of AvailableCpuTargets().
+void SelectCpuTarget(std::string_view name);
+
+}  // namespace vl2

@@ -1,0 +1,28 @@
+#include <cstring>
+
+#include "runtime/ops/cpu/cpu_ops.h"
+#include "runtime/ops/cpu/row_blocks.h"
+
+namespace vl2 {
+
+void CpuOps::DoEmbed(const EmbedArgs& args) {
+  const int64_t hidden = args.out.cols;
+  const auto row_bytes = static_cast<size_t>(hidden) * SizeOf(args.table.dtype);
+  ForRowBlocks(pool_, args.out.rows, hidden, [&](int64_t first, int64_t last) {
+    for (int64_t token = first; token < last; ++token) {
+      const std::byte* from = args.table.bytes + static_cast<size_t>(args.ids[token]) * row_bytes;
+      float* to = args.out.row(token);
+      if (args.table.dtype == DType::kF32) {
+        std::memcpy(to, from, row_bytes);
+        continue;
+      }
+      for (int64_t col = 0; col < hidden; ++col) {
+        BFloat16 value;
+        std::memcpy(&value, from + col * 2, 2);
+        to[col] = ToFloat(value);
+      }
+    }
+  });
+}
+
+}  // namespace vl2

@@ -1,0 +1,100 @@
+#include "runtime/ops/cpu/packed_weights.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "runtime/base/check.h"
+
+namespace vl2 {
+namespace {
+
+// Words of 32 bits copied from one row before the next row's turn: one cache line of each.
+constexpr int64_t kBlockWords = 16;
+
+// Transposes 16 rows of 32-bit words into [word][16].
+void PackWords(const std::byte* const* rows, int64_t num_words, std::byte* to) {
+  const auto lanes = static_cast<int64_t>(kPanelLanes);
+  for (int64_t first = 0; first < num_words; first += kBlockWords) {
+    const int64_t last = std::min(first + kBlockWords, num_words);
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      const std::byte* row = rows[lane];
+      for (int64_t word = first; word < last; ++word) {
+        uint32_t value = 0;
+        if (row != nullptr) std::memcpy(&value, row + word * 4, 4);
+        std::memcpy(to + (word * lanes + lane) * 4, &value, 4);
+      }
+    }
+  }
+}
+
+const std::byte* RowBytes(const TensorView& matrix, int64_t row) {
+  return matrix.bytes + static_cast<size_t>(row * matrix.shape[1]) * SizeOf(matrix.dtype);
+}
+
+// Pointers to `matrix`'s rows [first, first + 16), null after its last row.
+void AppendPanelRows(const TensorView& matrix, int64_t first, std::vector<const std::byte*>* rows) {
+  for (int64_t row = first; row < first + static_cast<int64_t>(kPanelLanes); ++row) {
+    rows->push_back(row < matrix.shape[0] ? RowBytes(matrix, row) : nullptr);
+  }
+}
+
+int64_t TotalRows(std::span<const TensorView> parts) {
+  int64_t rows = 0;
+  for (const TensorView& part : parts) rows += part.shape[0];
+  return rows;
+}
+
+}  // namespace
+
+PackedWeights::PackedWeights(DType dtype, int64_t in, std::span<const std::byte* const> rows,
+                             ThreadPool* pool)
+    : dtype_(dtype), in_(in) {
+  VL2_CHECK(dtype == DType::kBF16 || dtype == DType::kF32) << Name(dtype);
+  const auto lanes = static_cast<int64_t>(kPanelLanes);
+  const auto num_rows = static_cast<int64_t>(rows.size());
+  VL2_CHECK(num_rows % lanes == 0) << num_rows << " rows";
+  num_panels_ = num_rows / lanes;
+  const int64_t words = dtype == DType::kF32 ? in : (in + 1) / 2;
+  panel_bytes_ = words * lanes * 4;
+  buffer_ = AlignedBuffer(static_cast<size_t>(num_panels_ * panel_bytes_));
+  const bool odd = dtype == DType::kBF16 && in % 2 != 0;
+  pool->ParallelFor(num_panels_, [&](int64_t panel, int) {
+    const std::byte* const* panel_rows = rows.data() + panel * lanes;
+    std::byte* to = buffer_.data() + panel * panel_bytes_;
+    PackWords(panel_rows, odd ? words - 1 : words, to);
+    if (!odd) return;
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      uint32_t value = 0;  // the second half stays zero
+      if (panel_rows[lane] != nullptr) {
+        uint16_t half;
+        std::memcpy(&half, panel_rows[lane] + (in - 1) * 2, 2);
+        value = half;
+      }
+      std::memcpy(to + ((words - 1) * lanes + lane) * 4, &value, 4);
+    }
+  });
+}
+
+CpuLinearWeight::CpuLinearWeight(std::span<const TensorView> parts, ThreadPool* pool)
+    : LinearWeight(TotalRows(parts), parts[0].shape[1]) {
+  std::vector<const std::byte*> rows;
+  for (const TensorView& part : parts) {
+    for (int64_t row = 0; row < part.shape[0]; ++row) rows.push_back(RowBytes(part, row));
+  }
+  while (rows.size() % kPanelLanes != 0) rows.push_back(nullptr);
+  panels_ = PackedWeights(parts[0].dtype, in_features(), rows, pool);
+}
+
+CpuGatedLinearWeight::CpuGatedLinearWeight(const TensorView& gate, const TensorView& up,
+                                           ThreadPool* pool)
+    : GatedLinearWeight(gate.shape[0], gate.shape[1]) {
+  std::vector<const std::byte*> rows;
+  for (int64_t row = 0; row < gate.shape[0]; row += static_cast<int64_t>(kPanelLanes)) {
+    AppendPanelRows(gate, row, &rows);
+    AppendPanelRows(up, row, &rows);
+  }
+  panels_ = PackedWeights(gate.dtype, in_features(), rows, pool);
+}
+
+}  // namespace vl2

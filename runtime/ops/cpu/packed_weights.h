@@ -1,0 +1,70 @@
+// Weight matrices as the CPU kernels read them: panels of 16 output rows, side by side ("lanes"),
+// one after the other along k. One layout for every instruction set, for one row of x and for many.
+//
+//   bfloat16  [out/16][in/2][16 lanes][2 k]   a 32-bit lane holds two consecutive k
+//   float32   [out/16][in][16 lanes]
+//
+// `out` is padded to whole panels and an odd `in` to a whole pair, with zeros.
+//
+// Owns: its bytes. Immutable once packed; may be read by several threads.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "runtime/base/aligned_buffer.h"
+#include "runtime/base/thread_pool.h"
+#include "runtime/ops/linear.h"
+#include "runtime/tensor/dtype.h"
+#include "runtime/tensor/tensor.h"
+
+namespace vl2 {
+
+inline constexpr size_t kPanelLanes = 16;
+
+class PackedWeights {
+ public:
+  PackedWeights() = default;
+  // rows[i] points to row i of the matrix, `in` elements of `dtype` (bfloat16 or float32, any
+  // alignment), or is null for a row of zeros. REQUIRES: rows.size() is a multiple of kPanelLanes.
+  PackedWeights(DType dtype, int64_t in, std::span<const std::byte* const> rows, ThreadPool* pool);
+
+  DType dtype() const { return dtype_; }
+  int64_t in() const { return in_; }
+  int64_t num_panels() const { return num_panels_; }
+  // Bytes from a panel to the next.
+  int64_t panel_bytes() const { return panel_bytes_; }
+  const std::byte* data() const { return buffer_.data(); }
+  size_t num_bytes() const { return buffer_.size(); }
+
+ private:
+  DType dtype_ = DType::kF32;
+  int64_t in_ = 0;
+  int64_t num_panels_ = 0;
+  int64_t panel_bytes_ = 0;
+  AlignedBuffer buffer_;
+};
+
+class CpuLinearWeight final : public LinearWeight {
+ public:
+  CpuLinearWeight(std::span<const TensorView> parts, ThreadPool* pool);
+  size_t num_bytes() const override { return panels_.num_bytes(); }
+  const PackedWeights& panels() const { return panels_; }
+
+ private:
+  PackedWeights panels_;
+};
+
+// Panels of gate and up alternate: 2j is gate's, 2j+1 up's, for outputs [16j, 16j + 16).
+class CpuGatedLinearWeight final : public GatedLinearWeight {
+ public:
+  CpuGatedLinearWeight(const TensorView& gate, const TensorView& up, ThreadPool* pool);
+  size_t num_bytes() const override { return panels_.num_bytes(); }
+  const PackedWeights& panels() const { return panels_; }
+
+ private:
+  PackedWeights panels_;
+};
+
+}  // namespace vl2

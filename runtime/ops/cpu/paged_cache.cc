@@ -1,0 +1,72 @@
+#include <algorithm>
+#include <cstring>
+
+#include "runtime/ops/cpu/cpu_ops.h"
+
+namespace vl2 {
+namespace {
+
+// Rows of one sequence that fall into one block.
+struct BlockRun {
+  int64_t row = 0;    // first row in the batch
+  int64_t count = 0;  // rows
+  int64_t slot = 0;   // of the first
+  int32_t block = 0;
+};
+
+// Calls body(BlockRun) for all of a sequence's rows in order.
+template <typename Body>
+void ForBlockRuns(const SequenceRows& sequence, const Body& body) {
+  for (int64_t done = 0; done < sequence.num_rows;) {
+    const int64_t position = sequence.first_position + done;
+    const int64_t slot = position % kBlockTokens;
+    const int64_t count = std::min(kBlockTokens - slot, sequence.num_rows - done);
+    body(BlockRun{sequence.first_row + done, count, slot,
+                  sequence.block_table[position / kBlockTokens]});
+    done += count;
+  }
+}
+
+void WriteHead(const WriteKeysValuesArgs& args, int64_t head, const BlockRun& run) {
+  const int64_t dim = args.head_dim;
+  float* keys = args.cache.block(run.block) + head * dim * kBlockTokens;
+  float* values = keys + (args.num_kv_heads * dim) * kBlockTokens;
+  for (int64_t i = 0; i < dim; ++i) {
+    const float* from = args.keys.row(run.row) + head * dim + i;
+    float* to = keys + i * kBlockTokens + run.slot;
+    for (int64_t token = 0; token < run.count; ++token) to[token] = from[token * args.keys.stride];
+  }
+  for (int64_t token = 0; token < run.count; ++token) {
+    std::memcpy(values + (run.slot + token) * dim, args.values.row(run.row + token) + head * dim,
+                static_cast<size_t>(dim) * sizeof(float));
+  }
+}
+
+}  // namespace
+
+void CpuOps::DoWriteKeysValues(const WriteKeysValuesArgs& args) {
+  const auto write_heads = [&](int64_t first, int64_t last) {
+    for (const SequenceRows& sequence : args.sequences) {
+      ForBlockRuns(sequence, [&](const BlockRun& run) {
+        for (int64_t head = first; head < last; ++head) WriteHead(args, head, run);
+      });
+    }
+  };
+  constexpr int64_t kSmall = 32768;  // values: not worth waking threads
+  if (args.keys.rows * args.keys.cols <= kSmall) return write_heads(0, args.num_kv_heads);
+  pool_->ParallelFor(args.num_kv_heads, [&](int64_t head, int) { write_heads(head, head + 1); });
+}
+
+void CpuOps::DoWriteLatents(const WriteLatentsArgs& args) {
+  const int64_t width = args.latents.cols;
+  for (const SequenceRows& sequence : args.sequences) {
+    ForBlockRuns(sequence, [&](const BlockRun& run) {
+      for (int64_t token = 0; token < run.count; ++token) {
+        std::memcpy(args.cache.block(run.block) + (run.slot + token) * width,
+                    args.latents.row(run.row + token), static_cast<size_t>(width) * sizeof(float));
+      }
+    });
+  }
+}
+
+}  // namespace vl2
