@@ -1,0 +1,285 @@
+#include "lm_service/sampling/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "lm_service/sampling/philox.h"
+#include "runtime/base/status.h"
+
+namespace vl2 {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+// Top-p without top-k looks at this many words before it looks at all.
+constexpr size_t kFirstTopPWords = 256;
+// Bins of logits: exponents down to -87, below which weights are 0.
+constexpr float kBinsPerUnit = 32;
+constexpr size_t kNumBins = 88 * 32;
+
+bool IsGreedy(const SamplingParams& params) {
+  return params.temperature < SamplingParams::kMinTemperature;
+}
+
+absl::Status CheckFinite(const LogitMaxima& maxima) {
+  if (maxima.has_nan) return absl::InternalError("the logits hold NaN");
+  if (maxima.max == kInfinity) return absl::InternalError("the logits hold infinity");
+  if (maxima.max == -kInfinity) return absl::InternalError("all logits are -infinity");
+  return absl::OkStatus();
+}
+
+int32_t LowestIdOfMax(std::span<const float> logits, const LogitMaxima& maxima) {
+  const auto block = std::find(maxima.blocks.begin(), maxima.blocks.end(), maxima.max);
+  auto at = static_cast<size_t>(block - maxima.blocks.begin()) * kLogitBlock;
+  while (logits[at] != maxima.max) ++at;
+  return static_cast<int32_t>(at);
+}
+
+}  // namespace
+
+// Bias, then the repetition penalty, then presence and frequency: each works on what the one before
+// it left, so changed_ may name a word more than once.
+absl::Status Sampler::Adjust(std::span<float> logits, const SamplingParams& params,
+                             const TokenHistory& history) {
+  const auto change = [&](int32_t id, auto&& formula) {
+    float& logit = logits[static_cast<size_t>(id)];
+    changed_.emplace_back(id, logit);
+    logit = formula(logit);
+  };
+  for (const auto& [id, bias] : params.logit_bias) {
+    change(id, [value = static_cast<float>(bias)](float logit) { return logit + value; });
+  }
+  const auto repetition = static_cast<float>(params.repetition_penalty);
+  const auto presence = static_cast<float>(params.presence_penalty);
+  const auto frequency = static_cast<float>(params.frequency_penalty);
+  const bool repeats = repetition != 1.0f;
+  const bool counts = presence != 0.0f || frequency != 0.0f;
+  if (!repeats && !counts) return absl::OkStatus();
+  for (const TokenHistory::Entry& entry : history.entries()) {
+    if (entry.id < 0 || static_cast<size_t>(entry.id) >= logits.size()) {
+      return InvalidArgument("the sequence holds token ", entry.id, ", the vocabulary has ",
+                             logits.size());
+    }
+    if (!repeats && entry.num_generated == 0) continue;
+    change(entry.id, [&](float logit) {
+      if (repeats) logit = logit > 0 ? logit / repetition : logit * repetition;
+      if (counts && entry.num_generated > 0) {
+        logit -= presence + frequency * static_cast<float>(entry.num_generated);
+      }
+      return logit;
+    });
+  }
+  return absl::OkStatus();
+}
+
+void Sampler::Restore(std::span<float> logits) {
+  for (auto it = changed_.rbegin(); it != changed_.rend(); ++it) {
+    logits[static_cast<size_t>(it->first)] = it->second;
+  }
+  changed_.clear();
+}
+
+bool Sampler::IsLikelier(const Weighted& a, const Weighted& b) {
+  return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
+}
+
+// kept_ from ids_, likeliest first.
+void Sampler::Collect(std::span<const float> logits, double temperature) {
+  kept_.clear();
+  for (const int32_t id : ids_) {
+    const float logit = logits[static_cast<size_t>(id)];
+    if (logit == -kInfinity) continue;
+    kept_.push_back({id, logit, std::exp((double{logit} - double{maxima_.max}) / temperature)});
+  }
+  std::sort(kept_.begin(), kept_.end(), IsLikelier);
+}
+
+// A word stays while those above it, which weigh `above` in front of kept_[first], have not reached
+// p.
+void Sampler::KeepTopP(size_t first, double above, double limit) {
+  size_t count = first;
+  while (count < kept_.size() && (count == 0 || above < limit)) above += kept_[count++].weight;
+  kept_.resize(count);
+}
+
+// Top-p over the whole vocabulary. Mostly a few hundred words are enough.
+void Sampler::SelectTopP(std::span<const float> logits, const SamplingParams& params) {
+  const auto scale = static_cast<float>(1 / params.temperature);
+  total_ = ExpWeights(logits, maxima_.max, scale, weights_, block_sums_);
+  const double limit = params.top_p * total_;
+  if (kFirstTopPWords < logits.size()) {
+    FindTopK(logits, maxima_, kFirstTopPWords, values_, ids_);
+    Collect(logits, params.temperature);
+    const size_t num_words = kept_.size();
+    KeepTopP(0, 0, limit);
+    // The cut is among the words looked at: looking at more would not move it.
+    if (kept_.size() < num_words) return;
+  }
+  SelectTopPByBins(logits, scale, limit);
+}
+
+// A flat distribution keeps most of the vocabulary, which would take long to sort. Words are
+// counted into bins by their logit instead; only the bin that the cut goes through is sorted.
+void Sampler::SelectTopPByBins(std::span<const float> logits, float scale, double limit) {
+  const auto bin_of = [&](size_t id) {
+    return std::min(static_cast<size_t>((maxima_.max - logits[id]) * scale * kBinsPerUnit),
+                    kNumBins - 1);
+  };
+  bin_sums_.assign(kNumBins, 0.0);
+  for (size_t id = 0; id < logits.size(); ++id) {
+    if (weights_[id] > 0) bin_sums_[bin_of(id)] += double{weights_[id]};
+  }
+  double above = 0;
+  size_t cut = 0;
+  while (cut + 1 < kNumBins && above + bin_sums_[cut] < limit) above += bin_sums_[cut++];
+
+  kept_.clear();
+  std::vector<Weighted> at_cut;
+  for (size_t id = 0; id < logits.size(); ++id) {
+    if (weights_[id] == 0) continue;
+    const size_t bin = bin_of(id);
+    if (bin > cut) continue;
+    (bin < cut ? kept_ : at_cut)
+        .push_back({static_cast<int32_t>(id), logits[id], double{weights_[id]}});
+  }
+  std::sort(at_cut.begin(), at_cut.end(), IsLikelier);
+  const size_t first = kept_.size();
+  kept_.insert(kept_.end(), at_cut.begin(), at_cut.end());
+  KeepTopP(first, above, limit);
+}
+
+bool Sampler::Select(std::span<const float> logits, const SamplingParams& params) {
+  const double temperature = params.temperature;
+  const auto top_k = static_cast<size_t>(params.top_k);
+  if (top_k > 0 && top_k < logits.size()) {
+    FindTopK(logits, maxima_, top_k, values_, ids_);
+    Collect(logits, temperature);
+    if (params.top_p < 1) {
+      double total = 0;
+      for (const Weighted& word : kept_) total += word.weight;
+      KeepTopP(0, 0, params.top_p * total);
+    }
+  } else if (params.top_p < 1) {
+    SelectTopP(logits, params);
+  } else if (params.min_p > 0) {
+    // One unit in the last place lower, so that rounding loses no word; the test below decides.
+    const double threshold = double{maxima_.max} + temperature * std::log(params.min_p);
+    FindAtLeast(logits, maxima_, std::nextafter(static_cast<float>(threshold), -kInfinity), ids_);
+    Collect(logits, temperature);
+  } else {
+    total_ =
+        ExpWeights(logits, maxima_.max, static_cast<float>(1 / temperature), weights_, block_sums_);
+    return false;
+  }
+  // The likeliest word has weight 1.
+  if (params.min_p > 0) {
+    std::erase_if(kept_, [&](const Weighted& word) { return word.weight < params.min_p; });
+  }
+  return true;
+}
+
+int32_t Sampler::Draw(bool selected, double uniform) const {
+  if (selected) {
+    double total = 0;
+    for (const Weighted& word : kept_) total += word.weight;
+    double rest = uniform * total;
+    for (const Weighted& word : kept_) {
+      if (rest < word.weight) return word.id;
+      rest -= word.weight;
+    }
+    return kept_.front().id;  // rounding left a remainder
+  }
+  double rest = uniform * total_;
+  size_t block = 0;
+  while (block + 1 < block_sums_.size() && rest >= block_sums_[block]) rest -= block_sums_[block++];
+  const size_t end = std::min(weights_.size(), (block + 1) * kLogitBlock);
+  int32_t last = -1;
+  for (size_t i = block * kLogitBlock; i < end; ++i) {
+    if (weights_[i] == 0) continue;
+    last = static_cast<int32_t>(i);
+    if (rest < double{weights_[i]}) return last;
+    rest -= double{weights_[i]};
+  }
+  if (last >= 0) return last;
+  // Rounding led behind the last word that has a weight.
+  const auto heaviest = std::max_element(weights_.begin(), weights_.end());
+  return static_cast<int32_t>(heaviest - weights_.begin());
+}
+
+float Sampler::RawLogprob(float logit) const {
+  return static_cast<float>(double{logit} - double{raw_max_} - raw_log_sum_);
+}
+
+// Of the logits as they came.
+void Sampler::RawLogprobs(std::span<const float> logits, int num_top, SampledToken& token) {
+  raw_max_ = maxima_.max;
+  raw_log_sum_ = std::log(ExpWeights(logits, raw_max_, 1.0f, weights_, block_sums_));
+  if (num_top == 0) return;
+  const auto count = std::min(static_cast<size_t>(num_top), logits.size());
+  FindTopK(logits, maxima_, count, values_, ids_);
+  Collect(logits, 1.0);
+  if (kept_.size() > count) kept_.resize(count);
+  for (const Weighted& word : kept_) {
+    token.top_logprobs.push_back({word.id, RawLogprob(word.logit)});
+  }
+}
+
+absl::StatusOr<SampledToken> Sampler::Sample(std::span<float> logits, const SamplingParams& params,
+                                             const TokenHistory& history, uint32_t sample,
+                                             uint64_t position) {
+  if (logits.empty()) return absl::InternalError("there are no logits");
+  SampledToken token;
+  if (params.logprobs) {
+    FindMaxima(logits, maxima_);
+    VL2_RETURN_IF_ERROR(CheckFinite(maxima_));
+    RawLogprobs(logits, params.top_logprobs, token);
+  }
+  absl::Status status = Adjust(logits, params, history);
+  if (status.ok()) {
+    FindMaxima(logits, maxima_);
+    status = CheckFinite(maxima_);
+  }
+  if (status.ok()) {
+    token.id = IsGreedy(params)
+                   ? LowestIdOfMax(logits, maxima_)
+                   : Draw(Select(logits, params), UniformAt(params.seed, sample, position));
+  }
+  Restore(logits);
+  VL2_RETURN_IF_ERROR(status);
+  if (params.logprobs) token.logprob = RawLogprob(logits[static_cast<size_t>(token.id)]);
+  return token;
+}
+
+absl::StatusOr<std::vector<Sampler::Candidate>> Sampler::Distribution(std::span<float> logits,
+                                                                      const SamplingParams& params,
+                                                                      const TokenHistory& history) {
+  if (logits.empty()) return absl::InternalError("there are no logits");
+  absl::Status status = Adjust(logits, params, history);
+  if (status.ok()) {
+    FindMaxima(logits, maxima_);
+    status = CheckFinite(maxima_);
+  }
+  std::vector<Candidate> candidates;
+  if (status.ok() && IsGreedy(params)) {
+    candidates.push_back({LowestIdOfMax(logits, maxima_), maxima_.max, 1.0});
+  } else if (status.ok()) {
+    if (!Select(logits, params)) {
+      ids_.clear();
+      for (size_t id = 0; id < logits.size(); ++id) ids_.push_back(static_cast<int32_t>(id));
+      Collect(logits, params.temperature);
+      for (Weighted& word : kept_) word.weight = double{weights_[static_cast<size_t>(word.id)]};
+    }
+    std::sort(kept_.begin(), kept_.end(), IsLikelier);
+    double total = 0;
+    for (const Weighted& word : kept_) total += word.weight;
+    for (const Weighted& word : kept_) {
+      candidates.push_back({word.id, static_cast<float>(double{word.logit} / params.temperature),
+                            word.weight / total});
+    }
+  }
+  Restore(logits);
+  VL2_RETURN_IF_ERROR(status);
+  return candidates;
+}
+
+}  // namespace vl2
