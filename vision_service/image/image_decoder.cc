@@ -47,9 +47,12 @@ absl::StatusOr<VipsImagePtr> Open(std::string_view bytes, ImageFormat format) {
   VipsImage* image = nullptr;
   void* const data = const_cast<char*>(bytes.data());  // borrowed and only read
   const size_t size = bytes.size();
+  // WebP is decoded as a whole, and above 100 MB libvips would put it in a temporary file. The
+  // others are decoded strip by strip: for them "memory" would mean one more copy of the picture.
+  const gboolean in_memory = format == ImageFormat::kWebp;
   const auto load = [&](auto loader) {
     return loader(data, size, &image, "access", VIPS_ACCESS_SEQUENTIAL, "fail_on",
-                  VIPS_FAIL_ON_TRUNCATED, "memory", TRUE /* no temporary files */, nullptr);
+                  VIPS_FAIL_ON_TRUNCATED, "memory", in_memory, nullptr);
   };
   int failed = -1;
   switch (format) {
