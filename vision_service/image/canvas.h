@@ -2,8 +2,9 @@
 // from top to bottom, one tile row at a time, so that encoding can begin before the rest is
 // resized.
 //
-// Owns: one Resampler; borrows the image. Threading: not thread-safe. Errors: none, the plan has
-// been checked.
+// Owns: one Resampler; borrows the image.
+// Threading: not thread-safe.
+// Errors: none, the plan has been checked.
 #pragma once
 
 #include <array>

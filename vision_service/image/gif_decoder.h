@@ -6,8 +6,8 @@
 // frame has the transparent index, or index 0; indices beyond a short palette are grey levels, and
 // so is everything where there is no palette.
 //
-// Threading: free functions, thread-safe. Errors: INVALID_ARGUMENT saying what is cut off or
-// corrupt.
+// Threading: free functions, thread-safe.
+// Errors: INVALID_ARGUMENT saying what is cut off or corrupt.
 #pragma once
 
 #include <cstdint>

@@ -2,7 +2,8 @@
 // no gap between them.
 //
 // Owns: its bytes, plus kPaddingBytes behind the last pixel that may be read but mean nothing, so
-// that vector code may load past a row's end. Threading: as a plain value. Move-only.
+//   that vector code may load past a row's end. Move-only.
+// Threading: as a plain value.
 #pragma once
 
 #include <cstddef>

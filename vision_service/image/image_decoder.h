@@ -2,13 +2,15 @@
 //
 // Pixels are those of Pillow's convert("RGB"), which the published processor uses: colour profiles
 // are ignored, CMYK is converted naively, only the first frame or page counts. Exact for everything
-// in tests/vision_service/image/data; docs of the exceptions are at DecodePolicy.
+// in tests/vision_service/image/data; where serving differs on purpose: DecodePolicy.
 //
-// Threading: thread-safe, immutable; any number of threads may decode at once, each with its own
-// bytes. Errors: INVALID_ARGUMENT for anything wrong with the bytes, naming the value and the
-// limit. A file that is cut off is an error, never a picture with a grey lower half. Limits:
-// ImageLimits. They are checked on the header; pixels are decoded only then. Peak memory is 3 bytes
-// per pixel, plus up to 8 per pixel while a progressive JPEG or an interlaced PNG is decoded.
+// Threading: thread-safe, immutable; any number of threads may decode at once.
+// Errors: INVALID_ARGUMENT for anything wrong with the bytes, naming the value and the limit. A
+//   file that is cut off is an error, never a picture with a grey lower half.
+// Limits: ImageLimits, checked on the header before any pixel is decoded. No temporary files.
+//   Peak memory at 2^26 pixels: 240 MB for JPEG, PNG and TIFF (the picture and a few strips), 280
+//   for GIF, 430 for a progressive JPEG, 690 for WebP. A few bytes can ask for that (34 do in
+//   WebP, and seconds of work): bound how many pictures are decoded at once, or lower max_pixels.
 #pragma once
 
 #include <cstddef>

@@ -29,7 +29,7 @@ absl::StatusOr<Size> PngHeaderSize(std::string_view bytes);
 
 // Number of pages of a TIFF, counted up to `max_frames` + 1: a longer chain (or a circular one)
 // stops there. INVALID_ARGUMENT when a page's directory lies outside the bytes, or when the first
-// page's tiles or strips are of more than max_pixels (a decoder allocates them whole).
+// page's tiles are of more than max_pixels each (a decoder allocates them whole).
 absl::StatusOr<int> CountTiffPages(std::string_view bytes, int max_frames, int64_t max_pixels);
 
 // Number of scans of a JPEG, counted up to `max_scans` + 1. Each scan of a progressive file walks

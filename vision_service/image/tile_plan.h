@@ -3,7 +3,8 @@
 // ImageOps.pad for the geometry of a view), operation by operation: all ratios are doubles, scaled
 // sides are truncated when a resolution is chosen and rounded half to even when a view is fitted.
 //
-// Threading: free functions, thread-safe. Errors: INVALID_ARGUMENT naming the sizes.
+// Threading: free functions, thread-safe.
+// Errors: INVALID_ARGUMENT naming the sizes.
 // Limits: image sides 1..kMaxPlannedSide, tiles per image 1..kMaxLocalTiles.
 #pragma once
 

@@ -72,6 +72,16 @@ std::string TiffInACircle() {
   return std::string("II*\0", 4) + LittleEndian(8, 4) + LittleEndian(0, 2) + LittleEndian(8, 4);
 }
 
+std::string TiffWithTiles(Size tile) {
+  constexpr uint32_t kTileWidth = 322, kTileLength = 323, kLong = 4;
+  const auto entry = [](uint32_t tag, int value) {
+    return LittleEndian(tag, 2) + LittleEndian(kLong, 2) + LittleEndian(1, 4) +
+           LittleEndian(static_cast<uint32_t>(value), 4);
+  };
+  return std::string("II*\0", 4) + LittleEndian(8, 4) + LittleEndian(2, 2) +
+         entry(kTileWidth, tile.width) + entry(kTileLength, tile.height) + LittleEndian(0, 4);
+}
+
 std::string JpegOfScans(std::string_view jpeg, int num_repeats) {
   const size_t scan = jpeg.rfind("\xff\xda");
   VL2_CHECK(scan != std::string_view::npos && jpeg.size() > scan + 2) << jpeg.size();

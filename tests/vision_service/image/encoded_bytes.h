@@ -21,6 +21,9 @@ std::string TiffOfPages(int num_pages);
 // A TIFF whose first directory names itself as the next.
 std::string TiffInACircle();
 
+// A TIFF directory that claims tiles of this size, and nothing else.
+std::string TiffWithTiles(Size tile);
+
 // `jpeg` with its last scan repeated.
 std::string JpegOfScans(std::string_view jpeg, int num_repeats);
 

@@ -16,7 +16,9 @@ namespace vl2 {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 const std::string kOdd = VL2_TEST_DATA "/vision_service/image/data/odd/";
 const std::string kJpeg = VL2_TEST_DATA "/golden/data/jpeg/";
@@ -256,6 +258,9 @@ TEST(ImageDecoderTest, LimitsAreCheckedOnTheHeaderAndNamed) {
               AllOf(HasSubstr("GIF of at least 1001 frames"), HasSubstr("limit is 1000")));
   EXPECT_THAT(message(TiffOfPages(70000)), AllOf(HasSubstr("TIFF of at least 1001 frames")));
   EXPECT_THAT(message(TiffInACircle()), HasSubstr("TIFF of at least 1001 frames"));
+  EXPECT_THAT(message(TiffWithTiles({1 << 20, 1 << 20})),
+              AllOf(HasSubstr("TIFF tiles of 1048576 x 1048576"), HasSubstr("67108864")));
+  EXPECT_THAT(message(TiffWithTiles({64, 64})), Not(HasSubstr("TIFF tiles")));
   EXPECT_THAT(message(JpegOfScans(Bytes(kOdd + "progressive.jpg"), 300)), HasSubstr("scans"));
 }
 
