@@ -1,8 +1,7 @@
 // VipsLibrary: the one place that starts libvips and takes its errors.
 //
-// Only the loaders of JPEG, PNG, WebP and TIFF from memory stay enabled; the operation cache is off
-// and each picture is decoded by the thread that asks for it, so that memory is what the caller
-// holds.
+// Only the loaders of JPEG, PNG, WebP and TIFF from memory stay enabled; the operation cache is
+// off, and a picture is decoded by the thread that asks for it or by one thread that it waits for.
 //
 // Threading: thread-safe; the first call of Start initialises.
 #pragma once
