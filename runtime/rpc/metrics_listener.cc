@@ -1,0 +1,99 @@
+#include "runtime/rpc/metrics_listener.h"
+
+#include <netdb.h>
+#include <sys/socket.h>
+
+#include <string_view>
+#include <utility>
+
+#include "civetweb.h"
+#include "runtime/base/status.h"
+#include "runtime/rpc/host_port.h"
+
+namespace vl2 {
+namespace {
+
+// The web server takes numeric addresses only.
+absl::StatusOr<std::string> NumericAddress(const HostPort& address) {
+  addrinfo hints = {};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE;
+  addrinfo* found = nullptr;
+  const int error = getaddrinfo(address.host.c_str(), nullptr, &hints, &found);
+  if (error != 0) {
+    return absl::UnavailableError(Cat("cannot resolve ", address.host, ": ", gai_strerror(error)));
+  }
+  char host[NI_MAXHOST];
+  const int named = getnameinfo(found->ai_addr, found->ai_addrlen, host, sizeof(host), nullptr, 0,
+                                NI_NUMERICHOST);
+  freeaddrinfo(found);
+  if (named != 0) return absl::UnavailableError(Cat("cannot resolve ", address.host));
+  return HostPort{host, address.port}.ToString();
+}
+
+void Send(mg_connection* connection, std::string_view status, std::string_view type,
+          const std::string& body) {
+  const std::string head =
+      Cat("HTTP/1.1 ", status, "\r\nContent-Type: ", type, "\r\nContent-Length: ", body.size(),
+          "\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n");
+  mg_write(connection, head.data(), head.size());
+  mg_write(connection, body.data(), body.size());
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<MetricsListener>> MetricsListener::Start(
+    const std::string& listen, const Metrics& metrics, std::function<bool()> ready) {
+  VL2_ASSIGN_OR_RETURN(HostPort address, ParseHostPort(listen));
+  VL2_ASSIGN_OR_RETURN(const std::string numeric, NumericAddress(address));
+  std::unique_ptr<MetricsListener> listener(new MetricsListener(metrics, std::move(ready)));
+  const char* options[] = {"listening_ports",    numeric.c_str(), "num_threads", "2",
+                                 "request_timeout_ms", "5000",          nullptr};
+  const mg_callbacks callbacks = {};
+  listener->context_ = mg_start(&callbacks, nullptr, options);
+  if (listener->context_ == nullptr) {
+    return absl::UnavailableError(Cat("cannot listen on ", listen, " for metrics"));
+  }
+  mg_set_request_handler(listener->context_, "/", &MetricsListener::Answer, listener.get());
+  mg_server_port port = {};
+  if (mg_get_server_ports(listener->context_, 1, &port) != 1) {
+    return absl::UnavailableError(Cat("no port is open on ", listen, " for metrics"));
+  }
+  address.port = port.port;
+  listener->address_ = address.ToString();
+  return listener;
+}
+
+MetricsListener::~MetricsListener() {
+  if (context_ != nullptr) mg_stop(context_);
+}
+
+int MetricsListener::Answer(mg_connection* connection, void* self) {
+  const auto& listener = *static_cast<const MetricsListener*>(self);
+  const mg_request_info* const request = mg_get_request_info(connection);
+  const std::string_view method = request->request_method;
+  const std::string_view path = request->local_uri;
+  if (method != "GET") {
+    Send(connection, "405 Method Not Allowed", "text/plain", "only GET\n");
+    return 405;
+  }
+  if (path == "/metrics") {
+    Send(connection, "200 OK", "text/plain; version=0.0.4; charset=utf-8",
+         listener.metrics_.Text());
+    return 200;
+  }
+  if (path == "/healthz") {
+    Send(connection, "200 OK", "text/plain", "ok\n");
+    return 200;
+  }
+  if (path == "/readyz") {
+    const bool ready = listener.ready_();
+    Send(connection, ready ? "200 OK" : "503 Service Unavailable", "text/plain",
+         ready ? "ready\n" : "not ready\n");
+    return ready ? 200 : 503;
+  }
+  Send(connection, "404 Not Found", "text/plain", "see /metrics, /healthz and /readyz\n");
+  return 404;
+}
+
+}  // namespace vl2

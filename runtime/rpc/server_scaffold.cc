@@ -1,0 +1,126 @@
+#include "runtime/rpc/server_scaffold.h"
+
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <limits>
+
+#include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/security/server_credentials.h"
+#include "grpcpp/server_builder.h"
+#include "runtime/base/log.h"
+#include "runtime/base/status.h"
+#include "runtime/rpc/host_port.h"
+
+namespace vl2 {
+namespace {
+
+constexpr int kKeepaliveTimeMs = 60'000;
+constexpr int kKeepaliveTimeoutMs = 20'000;
+constexpr int kMinPingIntervalMs = 10'000;  // clients that ping more often are shut out
+
+void SetChannelArguments(const ServerOptions& options, grpc::ServerBuilder& builder) {
+  builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams_per_connection);
+  // A second server on the same port would take half of the calls without anybody noticing.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // Peers that vanish without a word (a lost node) are noticed, so that their sequences end.
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTimeMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             kMinPingIntervalMs);
+}
+
+}  // namespace
+
+absl::Status ServerOptions::Validate() const {
+  VL2_RETURN_IF_ERROR(ParseHostPort(listen));
+  if (!metrics_listen.empty()) VL2_RETURN_IF_ERROR(ParseHostPort(metrics_listen));
+  if (drain_timeout_ms < 0 || drain_timeout_ms > 3'600'000) {
+    return InvalidArgument("drain_timeout_ms ", drain_timeout_ms, " is outside [0, 3600000]");
+  }
+  if (max_message_bytes < 1 || max_message_bytes > std::numeric_limits<int>::max()) {
+    return InvalidArgument("max_message_bytes ", max_message_bytes, " is outside [1, 2^31 - 1]");
+  }
+  if (max_streams_per_connection < 1) {
+    return InvalidArgument("max_streams_per_connection ", max_streams_per_connection,
+                           " must be at least 1");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<ServerScaffold>> ServerScaffold::Start(
+    const ServerOptions& options, const std::vector<grpc::Service*>& services,
+    const Metrics& metrics) {
+  VL2_RETURN_IF_ERROR(options.Validate());
+  std::unique_ptr<ServerScaffold> scaffold(new ServerScaffold(options));
+  if (!options.metrics_listen.empty()) {
+    VL2_ASSIGN_OR_RETURN(scaffold->metrics_, MetricsListener::Start(options.metrics_listen, metrics,
+                                                                    [raw = scaffold.get()] {
+                                                                      return raw->serving_.load();
+                                                                    }));
+  }
+  static const bool plugins = [] {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    return true;
+  }();
+  (void)plugins;
+  grpc::ServerBuilder builder;
+  SetChannelArguments(options, builder);
+  builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &scaffold->port_);
+  for (grpc::Service* service : services) builder.RegisterService(service);
+  scaffold->server_ = builder.BuildAndStart();
+  if (scaffold->server_ == nullptr || scaffold->port_ == 0) {
+    return absl::UnavailableError(Cat("cannot listen on ", options.listen));
+  }
+  scaffold->SetServing(false);
+  VL2_ASSIGN_OR_RETURN(HostPort address, ParseHostPort(options.listen));
+  address.port = scaffold->port_;
+  scaffold->address_ = address.ToString();
+  VL2_RETURN_IF_ERROR(scaffold->WritePortFile());
+  Log(Severity::kInfo, Cat("listening ", options.service_name, " ", scaffold->address_, " metrics ",
+                           options.metrics_listen.empty() ? "-" : scaffold->metrics_address()));
+  return scaffold;
+}
+
+ServerScaffold::~ServerScaffold() {
+  if (server_ != nullptr) Drain(0);
+}
+
+void ServerScaffold::SetServing(bool serving) {
+  serving_ = serving;
+  server_->GetHealthCheckService()->SetServingStatus(serving);
+}
+
+void ServerScaffold::Drain() { Drain(options_.drain_timeout_ms); }
+
+void ServerScaffold::Drain(int64_t timeout_ms) {
+  if (drained_.exchange(true)) return;
+  SetServing(false);
+  Log(Severity::kInfo, Cat("draining ", options_.service_name), {{"timeout_ms", timeout_ms}});
+  server_->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(timeout_ms));
+  server_->Wait();
+  Log(Severity::kInfo, Cat("drained ", options_.service_name));
+}
+
+// Written beside and renamed: whoever waits for the file never sees half of it.
+absl::Status ServerScaffold::WritePortFile() const {
+  if (options_.port_file.empty()) return absl::OkStatus();
+  const std::string partial = options_.port_file + ".part";
+  {
+    std::ofstream file(partial, std::ios::trunc);
+    file << "listening " << options_.service_name << " " << address_ << " metrics "
+         << (metrics_ ? metrics_->address() : "-") << "\n";
+    if (!file.flush()) return absl::UnavailableError(Cat("cannot write ", partial));
+  }
+  if (std::rename(partial.c_str(), options_.port_file.c_str()) != 0) {
+    return absl::UnavailableError(Cat("cannot write ", options_.port_file));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace vl2

@@ -1,0 +1,100 @@
+#include "runtime/rpc/metrics.h"
+
+#include <arpa/inet.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "runtime/rpc/host_port.h"
+#include "runtime/rpc/metrics_listener.h"
+
+namespace vl2 {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+TEST(MetricsTest, TextHoldsEverything) {
+  Metrics metrics;
+  metrics.Counter("vl2_calls_total", "Calls.", {{"code", "OK"}}).Add();
+  metrics.Counter("vl2_calls_total", "Calls.", {{"code", "OK"}}).Add(2);
+  metrics.Histogram("vl2_step_ms", "Steps.", DecimalBounds(1, 10)).Observe(3);
+  double value = 5;
+  metrics.AddSource([&](MetricSamples& samples) {
+    samples.Gauge("vl2_queue", "Queue.", value);
+    samples.Counter("vl2_tokens_total", "Tokens.", 7, {{"kind", "prompt"}});
+  });
+  EXPECT_THAT(metrics.Text(), HasSubstr("vl2_calls_total{code=\"OK\"} 3"));
+  EXPECT_THAT(metrics.Text(), HasSubstr("vl2_step_ms_bucket{le=\"2\"} 0"));
+  EXPECT_THAT(metrics.Text(), HasSubstr("vl2_step_ms_bucket{le=\"5\"} 1"));
+  EXPECT_THAT(metrics.Text(), HasSubstr("# TYPE vl2_queue gauge\nvl2_queue 5"));
+  EXPECT_THAT(metrics.Text(), HasSubstr("vl2_tokens_total{kind=\"prompt\"} 7"));
+  value = 6;
+  EXPECT_THAT(metrics.Text(), HasSubstr("vl2_queue 6"));
+}
+
+TEST(MetricsTest, DecimalBoundsReachTheLast) {
+  EXPECT_EQ(DecimalBounds(1, 40), (std::vector<double>{1, 2, 5, 10, 20, 50}));
+}
+
+// The answer to one HTTP request line.
+std::string Ask(const std::string& address, const std::string& request_line) {
+  const HostPort target = *ParseHostPort(address);
+  const int socket_fd = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in to = {};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(static_cast<uint16_t>(target.port));
+  inet_pton(AF_INET, target.host.c_str(), &to.sin_addr);
+  std::string answer;
+  if (connect(socket_fd, reinterpret_cast<sockaddr*>(&to), sizeof(to)) == 0) {
+    const std::string request = request_line + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    EXPECT_EQ(write(socket_fd, request.data(), request.size()),
+              static_cast<ssize_t>(request.size()));
+    char block[4096];
+    for (ssize_t n = 0; (n = read(socket_fd, block, sizeof(block))) > 0;) answer.append(block, n);
+  }
+  close(socket_fd);
+  return answer;
+}
+
+TEST(MetricsListenerTest, Answers) {
+  Metrics metrics;
+  metrics.Counter("vl2_calls_total", "Calls.").Add(4);
+  bool ready = false;
+  auto listener = MetricsListener::Start("localhost:0", metrics, [&] { return ready; });
+  ASSERT_TRUE(listener.ok()) << listener.status();
+  const std::string address =
+      "127.0.0.1:" + std::to_string(ParseHostPort((*listener)->address())->port);
+  EXPECT_THAT(Ask(address, "GET /metrics"), HasSubstr("\r\n\r\n# HELP vl2_calls_total Calls."));
+  EXPECT_THAT(Ask(address, "GET /metrics"), HasSubstr("vl2_calls_total 4"));
+  EXPECT_THAT(Ask(address, "GET /healthz"), StartsWith("HTTP/1.1 200"));
+  EXPECT_THAT(Ask(address, "GET /readyz"), StartsWith("HTTP/1.1 503"));
+  ready = true;
+  EXPECT_THAT(Ask(address, "GET /readyz"), StartsWith("HTTP/1.1 200"));
+  EXPECT_THAT(Ask(address, "GET /etc/passwd"), StartsWith("HTTP/1.1 404"));
+  EXPECT_THAT(Ask(address, "POST /metrics"), StartsWith("HTTP/1.1 405"));
+}
+
+TEST(MetricsListenerTest, RefusesAnAddressInUse) {
+  Metrics metrics;
+  auto first = MetricsListener::Start("127.0.0.1:0", metrics, [] { return true; });
+  ASSERT_TRUE(first.ok()) << first.status();
+  auto second = MetricsListener::Start((*first)->address(), metrics, [] { return true; });
+  EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST(HostPortTest, Parses) {
+  EXPECT_EQ(ParseHostPort("a.b:80")->ToString(), "a.b:80");
+  EXPECT_EQ(ParseHostPort("[::1]:80")->host, "::1");
+  EXPECT_EQ(ParseHostPort("[::1]:80")->ToString(), "[::1]:80");
+  for (const char* text : {"", "host", "host:", ":1", "host:x", "host:65536", "host:-1", "::1:80",
+                           "host:1x", "[]:1"}) {
+    EXPECT_FALSE(ParseHostPort(text).ok()) << text;
+  }
+}
+
+}  // namespace
+}  // namespace vl2
