@@ -13,8 +13,10 @@ namespace {
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 // Top-p without top-k looks at this many words before it looks at all.
 constexpr size_t kFirstTopPWords = 256;
-// Bins of logits: exponents down to -87, below which weights are 0.
-constexpr float kBinsPerUnit = 32;
+// More words than this are not sorted to find where top-p cuts.
+constexpr size_t kMaxSortedWords = 2048;
+// Bins of exponents down to -88; below, weights hardly count.
+constexpr double kBinsPerUnit = 32;
 constexpr size_t kNumBins = 88 * 32;
 
 bool IsGreedy(const SamplingParams& params) {
@@ -83,7 +85,7 @@ bool Sampler::IsLikelier(const Weighted& a, const Weighted& b) {
   return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
 }
 
-// kept_ from ids_, likeliest first.
+// kept_ from ids_, in order of id.
 void Sampler::Collect(std::span<const float> logits, double temperature) {
   kept_.clear();
   for (const int32_t id : ids_) {
@@ -91,61 +93,66 @@ void Sampler::Collect(std::span<const float> logits, double temperature) {
     if (logit == -kInfinity) continue;
     kept_.push_back({id, logit, std::exp((double{logit} - double{maxima_.max}) / temperature)});
   }
-  std::sort(kept_.begin(), kept_.end(), IsLikelier);
 }
 
-// A word stays while those above it, which weigh `above` in front of kept_[first], have not reached
-// p.
-void Sampler::KeepTopP(size_t first, double above, double limit) {
+// A word stays while those above it have not reached `limit`. Words above kept_[first] weigh
+// `above`. REQUIRES: kept_ is sorted from `first` on.
+void Sampler::CutSorted(size_t first, double above, double limit) {
   size_t count = first;
   while (count < kept_.size() && (count == 0 || above < limit)) above += kept_[count++].weight;
   kept_.resize(count);
 }
 
+// Keeps the smallest set from the top of kept_ whose weight reaches `limit`. A flat distribution
+// keeps most of the vocabulary, which would take long to sort. So the words of a large set are
+// counted into bins by their logit, and only the bin that the cut goes through is sorted.
+void Sampler::KeepTopP(double temperature, double limit) {
+  if (kept_.size() <= kMaxSortedWords) {
+    std::sort(kept_.begin(), kept_.end(), IsLikelier);
+    CutSorted(0, 0, limit);
+    return;
+  }
+  const auto bin_of = [&](const Weighted& word) {
+    const double exponent = (double{maxima_.max} - double{word.logit}) / temperature;
+    return static_cast<size_t>(std::min(exponent * kBinsPerUnit, double{kNumBins - 1}));
+  };
+  bin_sums_.assign(kNumBins, 0.0);
+  for (const Weighted& word : kept_) bin_sums_[bin_of(word)] += word.weight;
+  double above = 0;
+  size_t cut = 0;
+  while (cut + 1 < kNumBins && above + bin_sums_[cut] < limit) above += bin_sums_[cut++];
+
+  at_cut_.clear();
+  std::erase_if(kept_, [&](const Weighted& word) {
+    const size_t bin = bin_of(word);
+    if (bin == cut) at_cut_.push_back(word);
+    return bin >= cut;
+  });
+  std::sort(at_cut_.begin(), at_cut_.end(), IsLikelier);
+  const size_t first = kept_.size();
+  kept_.insert(kept_.end(), at_cut_.begin(), at_cut_.end());
+  CutSorted(first, above, limit);
+}
+
 // Top-p over the whole vocabulary. Mostly a few hundred words are enough.
 void Sampler::SelectTopP(std::span<const float> logits, const SamplingParams& params) {
-  const auto scale = static_cast<float>(1 / params.temperature);
-  total_ = ExpWeights(logits, maxima_.max, scale, weights_, block_sums_);
+  total_ = ExpWeights(logits, maxima_.max, static_cast<float>(1 / params.temperature), weights_,
+                      block_sums_);
   const double limit = params.top_p * total_;
   if (kFirstTopPWords < logits.size()) {
     FindTopK(logits, maxima_, kFirstTopPWords, values_, ids_);
     Collect(logits, params.temperature);
     const size_t num_words = kept_.size();
-    KeepTopP(0, 0, limit);
+    KeepTopP(params.temperature, limit);
     // The cut is among the words looked at: looking at more would not move it.
     if (kept_.size() < num_words) return;
   }
-  SelectTopPByBins(logits, scale, limit);
-}
-
-// A flat distribution keeps most of the vocabulary, which would take long to sort. Words are
-// counted into bins by their logit instead; only the bin that the cut goes through is sorted.
-void Sampler::SelectTopPByBins(std::span<const float> logits, float scale, double limit) {
-  const auto bin_of = [&](size_t id) {
-    return std::min(static_cast<size_t>((maxima_.max - logits[id]) * scale * kBinsPerUnit),
-                    kNumBins - 1);
-  };
-  bin_sums_.assign(kNumBins, 0.0);
-  for (size_t id = 0; id < logits.size(); ++id) {
-    if (weights_[id] > 0) bin_sums_[bin_of(id)] += double{weights_[id]};
-  }
-  double above = 0;
-  size_t cut = 0;
-  while (cut + 1 < kNumBins && above + bin_sums_[cut] < limit) above += bin_sums_[cut++];
-
   kept_.clear();
-  std::vector<Weighted> at_cut;
   for (size_t id = 0; id < logits.size(); ++id) {
     if (weights_[id] == 0) continue;
-    const size_t bin = bin_of(id);
-    if (bin > cut) continue;
-    (bin < cut ? kept_ : at_cut)
-        .push_back({static_cast<int32_t>(id), logits[id], double{weights_[id]}});
+    kept_.push_back({static_cast<int32_t>(id), logits[id], double{weights_[id]}});
   }
-  std::sort(at_cut.begin(), at_cut.end(), IsLikelier);
-  const size_t first = kept_.size();
-  kept_.insert(kept_.end(), at_cut.begin(), at_cut.end());
-  KeepTopP(first, above, limit);
+  KeepTopP(params.temperature, limit);
 }
 
 bool Sampler::Select(std::span<const float> logits, const SamplingParams& params) {
@@ -157,7 +164,7 @@ bool Sampler::Select(std::span<const float> logits, const SamplingParams& params
     if (params.top_p < 1) {
       double total = 0;
       for (const Weighted& word : kept_) total += word.weight;
-      KeepTopP(0, 0, params.top_p * total);
+      KeepTopP(temperature, params.top_p * total);
     }
   } else if (params.top_p < 1) {
     SelectTopP(logits, params);
@@ -187,7 +194,8 @@ int32_t Sampler::Draw(bool selected, double uniform) const {
       if (rest < word.weight) return word.id;
       rest -= word.weight;
     }
-    return kept_.front().id;  // rounding left a remainder
+    // Rounding left a remainder.
+    return std::min_element(kept_.begin(), kept_.end(), IsLikelier)->id;
   }
   double rest = uniform * total_;
   size_t block = 0;
@@ -218,6 +226,7 @@ void Sampler::RawLogprobs(std::span<const float> logits, int num_top, SampledTok
   const auto count = std::min(static_cast<size_t>(num_top), logits.size());
   FindTopK(logits, maxima_, count, values_, ids_);
   Collect(logits, 1.0);
+  std::sort(kept_.begin(), kept_.end(), IsLikelier);
   if (kept_.size() > count) kept_.resize(count);
   for (const Weighted& word : kept_) {
     token.top_logprobs.push_back({word.id, RawLogprob(word.logit)});

@@ -74,9 +74,9 @@ class Sampler {
   // Fills kept_ and returns true, or leaves all words in play: weights_ and block_sums_.
   bool Select(std::span<const float> logits, const SamplingParams& params);
   void SelectTopP(std::span<const float> logits, const SamplingParams& params);
-  void SelectTopPByBins(std::span<const float> logits, float scale, double limit);
   void Collect(std::span<const float> logits, double temperature);
-  void KeepTopP(size_t first, double above, double limit);
+  void KeepTopP(double temperature, double limit);
+  void CutSorted(size_t first, double above, double limit);
   static bool IsLikelier(const Weighted& a, const Weighted& b);
 
   int32_t Draw(bool selected, double uniform) const;
@@ -90,6 +90,7 @@ class Sampler {
   std::vector<Weighted> kept_;  // in an order that depends on the logits only
   std::vector<float> weights_;
   std::vector<double> block_sums_;
+  std::vector<Weighted> at_cut_;
   std::vector<double> bin_sums_;
   double total_ = 0;  // of block_sums_
   float raw_max_ = 0;

@@ -151,7 +151,7 @@ TEST(Sampler, DistributionAgreesWithTheDefinition) {
   for (const size_t count : {1u, 5u, 64u, 1000u, 10'000u}) {
     for (const float spread : {0.01f, 1.0f, 6.0f}) {
       std::vector<float> logits = RandomLogits(count, 17, spread);
-      for (const int64_t top_k : {0, 1, 50, 100'000}) {
+      for (const int64_t top_k : {0, 1, 50, 5000, 100'000}) {
         for (const double top_p : {0.1, 0.9, 1.0}) {
           for (const double min_p : {0.0, 0.05, 1.0}) {
             SamplingParams params = Plain();
