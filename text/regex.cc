@@ -11,7 +11,8 @@ namespace {
 
 // Unicode White_Space; PCRE2's own \s also takes U+180E.
 constexpr std::string_view kSpaces =
-    R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
+    R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a})"
+    R"(\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
 // PCRE2's own \w leaves out marks.
 constexpr std::string_view kWords = R"(\p{L}\p{M}\p{N}\p{Pc})";
 

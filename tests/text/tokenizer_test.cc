@@ -1,8 +1,9 @@
 #include "text/tokenizer.h"
 
-#include <algorithm>
+#include <atomic>
 #include <map>
 #include <random>
+#include <thread>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -227,6 +228,24 @@ TEST(Bpe, HugeWordsTakeLinearithmicTime) {
   std::string mixed;
   for (int i = 0; i < 1'000'000; ++i) mixed += i % 3 == 0 ? "b" : "a";
   EXPECT_EQ(tokenizer.Decode(*tokenizer.Encode(mixed), SkipSpecial::kNone), mixed);
+}
+
+TEST(Tokenizer, ThreadsShareOne) {
+  const Tokenizer tokenizer = BuildTokenizer(MakeTestFiles({{"a", "b"}}));
+  const std::string text = "abc <|ref|> \u4f60 ab";
+  const Ids expected = *tokenizer.Encode(text);
+  std::vector<std::thread> threads;
+  std::atomic<int> num_wrong = 0;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < 200; ++round) {
+        if (*tokenizer.Encode(text) != expected) ++num_wrong;
+        if (tokenizer.Decode(expected, SkipSpecial::kNone) != text) ++num_wrong;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(num_wrong, 0);
 }
 
 struct RefusalCase {
