@@ -82,24 +82,6 @@ TEST(PreprocessTest, GoldenPixelsAreExact) {
     for (size_t i = 0; i < tiles.size(); ++i) {
       EXPECT_EQ(Hash(tiles[i]), expected["tile_sha256_rgb_bytes"][i]) << "tile " << i;
     }
-    // The same, byte for byte, against the pictures of the views.
-    const auto view = [&](const char* which) {
-      auto decoded = preprocessor.decoder().Decode(
-          Bytes(kGolden + "pixels/" + name + "_" + which + ".png"), DecodePolicy::Published());
-      VL2_CHECK(decoded.ok()) << decoded.status();
-      return *std::move(decoded);
-    };
-    const Image local = view("local");
-    for (int y = 0; y < local.height(); ++y) {
-      for (int x = 0; x < plan.tiles_wide; ++x) {
-        const Tile& tile = tiles[static_cast<size_t>(1 + y / 384 * plan.tiles_wide + x)];
-        ASSERT_TRUE(std::equal(tile.row(y % 384), tile.row(y % 384) + tile.row_bytes(),
-                               local.row(y) + static_cast<size_t>(x) * tile.row_bytes()))
-            << "row " << y << " tile column " << x;
-      }
-    }
-    const Image global = view("global");
-    EXPECT_TRUE(std::equal(tiles[0].data(), tiles[0].data() + tiles[0].num_bytes(), global.data()));
   }
 }
 
