@@ -14,7 +14,7 @@ struct GoldenOptions {
   int64_t batch = 1;                // sequences that run together: the case and batch - 1 others
   int num_threads = 0;              // 0: as many as the machine has
   // Run only items whose name contains this.
-  std::string filter;
+  std::string filter = {};
 };
 
 }  // namespace vl2

@@ -1,0 +1,69 @@
+// The determinism contract: logits are bit-identical across chunk sizes, batches and threads.
+#include <cstring>
+
+#include "gtest/gtest.h"
+#include "runtime/checkpoint/checkpoint.h"
+#include "runtime/ops/ops.h"
+#include "tools/golden_check/batch_runner.h"
+
+namespace vl2 {
+namespace {
+
+constexpr int64_t kNewTokens = 12;
+
+struct BatchShape {
+  int64_t chunk;
+  int num_others;
+  int num_threads;
+};
+
+// Logits of some prompt positions and of every generated one.
+std::vector<float> LogitsOf(const Checkpoint& checkpoint, const BatchShape& run) {
+  ThreadPool pool(run.num_threads);
+  const std::unique_ptr<Ops> ops = MakeCpuOps(&pool);
+  const auto model = LanguageModel::Load(checkpoint, *ops);
+  std::vector<GrowingMatrix> memory(static_cast<size_t>(1 + run.num_others));
+  std::vector<ConstMatrix> prompts;
+  uint32_t seed = 7;
+  for (size_t i = 0; i < memory.size(); ++i) {
+    const Matrix prompt = memory[i].Resize(i == 0 ? 211 : 90 + 17 * static_cast<int64_t>(i), 128);
+    for (int64_t j = 0; j < prompt.rows * prompt.cols; ++j) {
+      seed = seed * 1664525u + 1013904223u;
+      prompt.data[j] = static_cast<float>(seed >> 8) / 8388608.0f - 1.0f;
+    }
+    prompts.push_back(prompt);
+  }
+  BatchRunner runner(*model, prompts, run.chunk, kNewTokens);
+  std::vector<float> logits;
+  const std::vector<int64_t> watched = {0, 1, 63, 64, 65, 130, 210};
+  runner.Run(watched, nullptr, {}, [&](size_t sequence, std::span<const float> values) {
+    if (sequence == 0) logits.insert(logits.end(), values.begin(), values.end());
+  });
+  logits.insert(logits.end(), runner.watched_logits().begin(), runner.watched_logits().end());
+  return logits;
+}
+
+class Determinism : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(Determinism, LogitsAreBitIdentical) {
+  const auto checkpoint =
+      Checkpoint::Open(std::string(VL2_TEST_DATA "/golden/data/checkpoints/") + GetParam());
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  const std::vector<float> expected = LogitsOf(**checkpoint, {0, 0, 1});
+  ASSERT_EQ(expected.size(), static_cast<size_t>(7 + kNewTokens) * 544);
+  for (const BatchShape& run :
+       {BatchShape{1, 0, 1}, BatchShape{37, 0, 1}, BatchShape{64, 0, 2}, BatchShape{0, 3, 1},
+        BatchShape{37, 3, 2}, BatchShape{5, 6, 3}, BatchShape{200, 2, 8}}) {
+    const std::vector<float> actual = LogitsOf(**checkpoint, run);
+    ASSERT_EQ(actual.size(), expected.size());
+    EXPECT_EQ(std::memcmp(actual.data(), expected.data(), expected.size() * sizeof(float)), 0)
+        << "chunk " << run.chunk << ", " << run.num_others << " others, " << run.num_threads
+        << " threads";
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, Determinism,
+                         ::testing::Values("tiny_mha", "small_mla", "base_noaux"));
+
+}  // namespace
+}  // namespace vl2
