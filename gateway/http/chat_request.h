@@ -1,0 +1,36 @@
+// ParseChatRequest: the JSON body of POST /v1/chat/completions as a ChatTask.
+//
+// Unknown fields are tolerated; what would change the answer and is not supported (tools, audio,
+// other response formats, pictures by http address) is refused. Extensions: top_k, min_p,
+// repetition_penalty, stop_token_ids, ignore_eos; on an image_url part `tiling`:
+// {"max_tiles": n} or {"tiles_wide": w, "tiles_high": h}.
+//
+// Pure function. Errors: INVALID_ARGUMENT whose ParamOf() is the field.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "gateway/session/chat_task.h"
+
+namespace vl2::gateway {
+
+struct RequestDefaults {
+  std::string model_name;
+  SamplingChoice sampling;
+  size_t max_body_bytes = size_t{64} << 20;
+  uint64_t seed = 0;  // when the request has none
+};
+
+struct ChatRequest {
+  ChatTask task;
+  bool stream = false;
+  bool include_usage = false;
+};
+
+absl::StatusOr<ChatRequest> ParseChatRequest(std::string_view body,
+                                             const RequestDefaults& defaults);
+
+}  // namespace vl2::gateway

@@ -1,0 +1,148 @@
+#include "gateway/http/http_server.h"
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "boost/asio/co_spawn.hpp"
+#include "boost/asio/detached.hpp"
+#include "boost/asio/io_context.hpp"
+#include "boost/asio/ip/tcp.hpp"
+#include "boost/asio/redirect_error.hpp"
+#include "boost/asio/steady_timer.hpp"
+#include "boost/asio/strand.hpp"
+#include "boost/asio/this_coro.hpp"
+#include "boost/asio/use_awaitable.hpp"
+#include "gateway/http/connection.h"
+#include "gateway/http/server_state.h"
+#include "runtime/base/log.h"
+#include "runtime/base/status.h"
+#include "runtime/rpc/host_port.h"
+
+namespace vl2::gateway {
+
+namespace asio = boost::asio;
+using asio::ip::tcp;
+using boost::system::error_code;
+
+absl::Status HttpOptions::Validate() const {
+  VL2_RETURN_IF_ERROR(ParseHostPort(listen));
+  const auto check = [](const char* name, auto value, auto low, auto high) {
+    if (value >= low && value <= high) return absl::OkStatus();
+    return InvalidArgument(name, " ", value, " is outside [", low, ", ", high, "]");
+  };
+  VL2_RETURN_IF_ERROR(check("num_threads", num_threads, 1, 64));
+  VL2_RETURN_IF_ERROR(check("num_parse_threads", num_parse_threads, 1, 64));
+  VL2_RETURN_IF_ERROR(check("max_connections", max_connections, int64_t{1}, int64_t{1} << 20));
+  VL2_RETURN_IF_ERROR(check("max_in_flight", max_in_flight, int64_t{1}, int64_t{1} << 20));
+  VL2_RETURN_IF_ERROR(
+      check("max_body_bytes", max_body_bytes, uint64_t{1} << 10, uint64_t{1} << 30));
+  VL2_RETURN_IF_ERROR(check("request_timeout ms", request_timeout.count(), 1L, 86'400'000L));
+  if (model_name.empty()) return InvalidArgument("model_name is empty");
+  return absl::OkStatus();
+}
+
+struct HttpServer::Parts {
+  Parts(const HttpOptions& options, const ChatBackend& backend, Metrics& metrics,
+        std::function<absl::Status()> ready)
+      : state(std::make_shared<ServerState>(options, backend, metrics, std::move(ready))),
+        acceptor(asio::make_strand(io)) {}
+
+  asio::awaitable<void> Accept() {
+    for (;;) {
+      error_code error;
+      tcp::socket socket = co_await acceptor.async_accept(
+          asio::make_strand(io), asio::redirect_error(asio::use_awaitable, error));
+      if (error == asio::error::operation_aborted || !acceptor.is_open()) co_return;
+      if (error) {
+        // Out of descriptors, most likely: wait for some to come back.
+        Log(Severity::kWarning, "cannot accept a connection", {{"reason", error.message()}});
+        asio::steady_timer pause(co_await asio::this_coro::executor, std::chrono::milliseconds(50));
+        co_await pause.async_wait(asio::redirect_error(asio::use_awaitable, error));
+        continue;
+      }
+      const auto executor = socket.get_executor();
+      asio::co_spawn(executor, ServeConnection(std::move(socket), state), asio::detached);
+    }
+  }
+
+  absl::Status Listen(const std::string& listen) {
+    VL2_ASSIGN_OR_RETURN(HostPort where, ParseHostPort(listen));
+    error_code error;
+    tcp::resolver resolver(io);
+    const auto found =
+        resolver.resolve(where.host, std::to_string(where.port), tcp::resolver::passive, error);
+    if (error || found.empty()) {
+      return absl::UnavailableError(Cat("cannot listen on ", listen, ": ", error.message()));
+    }
+    const tcp::endpoint endpoint = found.begin()->endpoint();
+    acceptor.open(endpoint.protocol(), error);
+    if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
+    if (!error) acceptor.bind(endpoint, error);
+    if (!error) acceptor.listen(1024, error);
+    if (error) {
+      return absl::UnavailableError(Cat("cannot listen on ", listen, ": ", error.message()));
+    }
+    where.port = acceptor.local_endpoint().port();
+    address = where.ToString();
+    return absl::OkStatus();
+  }
+
+  void Stop() {
+    io.stop();
+    for (std::thread& thread : threads) thread.join();
+    threads.clear();
+    state->parse_threads.join();
+  }
+
+  // Destroyed first to last declared, backwards: coroutines, which hold the state, go with io.
+  std::shared_ptr<ServerState> state;
+  asio::io_context io;
+  tcp::acceptor acceptor;
+  std::string address;
+  std::vector<std::thread> threads;
+};
+
+HttpServer::HttpServer(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+HttpServer::~HttpServer() { parts_->Stop(); }
+
+const std::string& HttpServer::address() const { return parts_->address; }
+
+absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpOptions& options,
+                                                              const ChatBackend& backend,
+                                                              Metrics& metrics,
+                                                              std::function<absl::Status()> ready) {
+  VL2_RETURN_IF_ERROR(options.Validate());
+  auto parts = std::make_unique<Parts>(options, backend, metrics, std::move(ready));
+  VL2_RETURN_IF_ERROR(parts->Listen(options.listen));
+  metrics.AddSource([weak = std::weak_ptr<ServerState>(parts->state)](MetricSamples& samples) {
+    const auto state = weak.lock();
+    if (state == nullptr) return;
+    samples.Gauge("vl2_gateway_connections", "Open HTTP connections",
+                  static_cast<double>(state->num_connections));
+    samples.Gauge("vl2_gateway_requests_in_flight", "Chat requests over HTTP being served",
+                  static_cast<double>(state->num_in_flight));
+  });
+  asio::co_spawn(parts->acceptor.get_executor(), parts->Accept(), asio::detached);
+  for (int i = 0; i < options.num_threads; ++i) {
+    parts->threads.emplace_back([io = &parts->io] { io->run(); });
+  }
+  return std::unique_ptr<HttpServer>(new HttpServer(std::move(parts)));
+}
+
+void HttpServer::Drain(std::chrono::milliseconds timeout) {
+  parts_->state->draining = true;
+  asio::post(parts_->acceptor.get_executor(), [acceptor = &parts_->acceptor] {
+    error_code ignored;
+    acceptor->close(ignored);
+  });
+  const auto until = std::chrono::steady_clock::now() + timeout;
+  while (parts_->state->num_in_flight > 0 && std::chrono::steady_clock::now() < until) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  parts_->Stop();
+}
+
+}  // namespace vl2::gateway

@@ -1,0 +1,45 @@
+#include "gateway/http/responses.h"
+
+#include <utility>
+
+#include "gateway/http/chat_response.h"
+
+namespace vl2::gateway {
+
+namespace http = boost::beast::http;
+
+void SetFixedHeaders(const ServerState& state, http::fields& fields) {
+  fields.set(http::field::server, "vl2serve");
+  fields.set("X-Content-Type-Options", "nosniff");
+  if (!state.options.cors_origin.empty()) {
+    fields.set(http::field::access_control_allow_origin, state.options.cors_origin);
+    fields.set(http::field::vary, "Origin");
+  }
+}
+
+Response MakeResponse(const ServerState& state, unsigned http_version, bool keep_alive, int status,
+                      std::string_view content_type, std::string body) {
+  Response response;
+  response.version(http_version);
+  response.result(static_cast<unsigned>(status));
+  if (status == 499) response.reason("Client Closed Request");
+  SetFixedHeaders(state, response);
+  response.set(http::field::content_type,
+               boost::beast::string_view(content_type.data(), content_type.size()));
+  response.keep_alive(keep_alive);
+  response.body() = std::move(body);
+  response.prepare_payload();
+  return response;
+}
+
+Response MakeErrorResponse(const ServerState& state, unsigned http_version, bool keep_alive,
+                           const absl::Status& error) {
+  const int status = HttpStatusOf(error);
+  Response response =
+      MakeResponse(state, http_version, keep_alive, status, "application/json", ErrorBody(error));
+  if (status == 429 || status == 503) response.set(http::field::retry_after, "1");
+  if (status == 401) response.set(http::field::www_authenticate, "Bearer");
+  return response;
+}
+
+}  // namespace vl2::gateway

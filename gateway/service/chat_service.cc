@@ -1,0 +1,164 @@
+#include "gateway/service/chat_service.h"
+
+#include <algorithm>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "gateway/service/wire.h"
+#include "runtime/base/mutex.h"
+#include "runtime/base/status.h"
+#include "runtime/rpc/grpc_status.h"
+
+namespace vl2::gateway {
+namespace {
+
+// One call. Keeps itself until gRPC is done with it.
+class ChatCall final : public grpc::ServerWriteReactor<v1::ChatEvent>,
+                       public std::enable_shared_from_this<ChatCall> {
+ public:
+  ChatCall(std::atomic<int64_t>* in_flight, size_t max_waiting_events)
+      : in_flight_(in_flight), max_waiting_events_(max_waiting_events) {
+    ++*in_flight_;
+  }
+  ~ChatCall() override { --*in_flight_; }
+
+  void Start(const ChatBackend& backend, absl::StatusOr<ChatTask> task) {
+    self_ = shared_from_this();
+    if (!task.ok()) return End(task.status());
+    auto session =
+        ChatSession::Start(backend, *std::move(task), [weak = weak_from_this()](ChatEvent event) {
+          if (const auto self = weak.lock()) {
+            self->OnEvent(std::move(event));
+          }
+        });
+    bool cancelled = false;
+    {
+      MutexLock lock(&mutex_);
+      session_ = session;
+      cancelled = cancelled_;
+    }
+    if (cancelled) session->Cancel();
+  }
+
+  void OnWriteDone(bool ok) override {
+    MutexLock lock(&mutex_);
+    writing_ = false;
+    if (!ok) waiting_.clear();
+    WriteNext();
+  }
+
+  void OnCancel() override { CancelSession(); }
+
+  void OnDone() override {
+    CancelSession();
+    self_.reset();  // may destroy this
+  }
+
+ private:
+  void CancelSession() {
+    std::shared_ptr<ChatSession> session;
+    {
+      MutexLock lock(&mutex_);
+      cancelled_ = true;
+      session = std::move(session_);
+    }
+    if (session != nullptr) session->Cancel();
+  }
+
+  void OnEvent(ChatEvent event) {
+    const auto* end = std::get_if<ChatEnd>(&event);
+    if (end != nullptr && !end->status.ok()) return End(end->status);
+    auto wire = ToWire(event);
+    if (!wire) return;
+    bool overrun = false;
+    {
+      MutexLock lock(&mutex_);
+      if (status_) return;
+      overrun = waiting_.size() >= max_waiting_events_;
+      if (!overrun) {
+        waiting_.push_back(*std::move(wire));
+        if (end != nullptr) status_ = absl::OkStatus();
+        WriteNext();
+      }
+    }
+    if (!overrun) return;
+    End(absl::ResourceExhaustedError(
+        Cat("the client reads too slowly: ", max_waiting_events_, " events wait for it")));
+    CancelSession();
+  }
+
+  void End(absl::Status status) {
+    MutexLock lock(&mutex_);
+    if (status_) return;
+    status_ = std::move(status);
+    WriteNext();
+  }
+
+  void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (writing_ || finished_) return;
+    if (!waiting_.empty()) {
+      current_ = std::move(waiting_.front());
+      waiting_.pop_front();
+      writing_ = true;
+      return StartWrite(&current_);
+    }
+    if (!status_) return;
+    finished_ = true;
+    Finish(StatusToGrpc(*status_));
+  }
+
+  std::atomic<int64_t>* const in_flight_;
+  const size_t max_waiting_events_;
+  std::shared_ptr<ChatCall> self_;
+
+  Mutex mutex_;
+  std::shared_ptr<ChatSession> session_ ABSL_GUARDED_BY(mutex_);
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  std::deque<v1::ChatEvent> waiting_ ABSL_GUARDED_BY(mutex_);
+  v1::ChatEvent current_ ABSL_GUARDED_BY(mutex_);  // belongs to gRPC while writing_
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  std::optional<absl::Status> status_ ABSL_GUARDED_BY(mutex_);  // how the call ends
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace
+
+absl::StatusOr<ChatTask> ChatServiceImpl::Admit(const grpc::CallbackServerContext& context,
+                                                const v1::ChatRequest& request) const {
+  if (num_in_flight_ > options_.max_in_flight) {
+    return absl::ResourceExhaustedError(
+        Cat("the gateway is at its limit of ", options_.max_in_flight, " requests in flight"));
+  }
+  VL2_ASSIGN_OR_RETURN(ChatTask task, TaskOf(request, options_.sampling));
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+      context.deadline() - std::chrono::system_clock::now());
+  task.deadline = Clock::now() + std::min(left, options_.request_timeout);
+  return task;
+}
+
+grpc::ServerWriteReactor<v1::ChatEvent>* ChatServiceImpl::Chat(grpc::CallbackServerContext* context,
+                                                               const v1::ChatRequest* request) {
+  auto call = std::make_shared<ChatCall>(&num_in_flight_, options_.max_waiting_events);
+  call->Start(backend_, Admit(*context, *request));
+  return call.get();
+}
+
+grpc::ServerUnaryReactor* ChatServiceImpl::GetModelInfo(grpc::CallbackServerContext* context,
+                                                        const v1::GetModelInfoRequest*,
+                                                        v1::ModelInfo* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  absl::Status status;
+  if (auto info = info_(); info.ok()) {
+    *response = *std::move(info);
+    response->set_model_name(options_.model_name);
+    response->clear_advertised_address();
+  } else {
+    status = info.status();
+  }
+  reactor->Finish(StatusToGrpc(status));
+  return reactor;
+}
+
+}  // namespace vl2::gateway
