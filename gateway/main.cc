@@ -1,0 +1,194 @@
+// gateway: chat over HTTP and gRPC in front of the model services. See --help; every flag can be
+// set as VL2_<FLAG> too.
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <string>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "gateway/http/http_server.h"
+#include "gateway/service/chat_service.h"
+#include "gateway/session/timer_queue.h"
+#include "gateway/upstream/upstreams.h"
+#include "runtime/base/log.h"
+#include "runtime/base/status.h"
+#include "runtime/rpc/flag_environment.h"
+#include "runtime/rpc/server_scaffold.h"
+#include "runtime/rpc/termination.h"
+#include "text/tokenizer.h"
+
+ABSL_FLAG(std::string, model, "",
+          "Folder of a DeepSeek-VL2 checkpoint; only its tokenizer files are read.");
+ABSL_FLAG(std::string, model_name, "", "Name shown to clients; empty: the folder's name.");
+ABSL_FLAG(std::string, lm, "127.0.0.1:50061",
+          "Language services: comma-separated host:port; a name stands for all its addresses.");
+ABSL_FLAG(std::string, vision, "127.0.0.1:50062", "Vision services, in the same way.");
+ABSL_FLAG(std::string, http_listen, "127.0.0.1:8080", "host:port for HTTP; port 0: any free one.");
+ABSL_FLAG(std::string, grpc_listen, "127.0.0.1:50060", "host:port for gRPC; port 0: any free one.");
+ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:9060",
+          "host:port for /metrics, /healthz and /readyz; empty: none.");
+ABSL_FLAG(std::string, port_file, "",
+          "File that gets the line \"listening gateway HTTP grpc GRPC metrics METRICS\" once all "
+          "listeners are open; empty: none.");
+ABSL_FLAG(std::string, api_key, "", "HTTP clients must show this bearer token; empty: none.");
+ABSL_FLAG(std::string, cors_origin, "", "Origin whose pages may call; empty: no CORS headers.");
+ABSL_FLAG(double, temperature, 0.4, "Sampling temperature when a request has none.");
+ABSL_FLAG(double, top_p, 0.9, "top_p when a request has none.");
+ABSL_FLAG(int64_t, top_k, 50, "top_k when a request has none; 0: off.");
+ABSL_FLAG(double, repetition_penalty, 1.1, "repetition_penalty when a request has none.");
+ABSL_FLAG(int, http_threads, 2, "Threads that serve HTTP connections.");
+ABSL_FLAG(int64_t, max_connections, 1024, "HTTP connections at a time.");
+ABSL_FLAG(int64_t, max_in_flight, 256, "Chat requests at a time, for HTTP and gRPC each.");
+ABSL_FLAG(int64_t, max_body_bytes, int64_t{64} << 20, "Bytes of a request.");
+ABSL_FLAG(int64_t, request_timeout_ms, 600'000, "Duration of a request at most, milliseconds.");
+ABSL_FLAG(int64_t, sse_comment_ms, 10'000,
+          "A stream that is silent this long gets a comment, milliseconds.");
+ABSL_FLAG(int64_t, drain_timeout_ms, 30'000,
+          "How long running requests may go on after SIGTERM, milliseconds.");
+ABSL_FLAG(bool, prepare, true,
+          "Start encoding pictures before the language service asks for them.");
+ABSL_FLAG(bool, stream_rows, true,
+          "Send tile rows as they are encoded; false: whole pictures (for measurements).");
+
+namespace vl2::gateway {
+namespace {
+
+struct Options {
+  std::string model = absl::GetFlag(FLAGS_model);
+  std::string port_file = absl::GetFlag(FLAGS_port_file);
+  std::chrono::milliseconds drain_timeout{absl::GetFlag(FLAGS_drain_timeout_ms)};
+  UpstreamOptions upstreams = {.language_targets = absl::GetFlag(FLAGS_lm),
+                               .vision_targets = absl::GetFlag(FLAGS_vision),
+                               .whole_picture_first = !absl::GetFlag(FLAGS_stream_rows)};
+  SamplingChoice sampling;
+  HttpOptions http;
+  ChatServiceOptions chat;
+  ServerOptions grpc;
+
+  absl::Status Fill();
+};
+
+absl::Status Options::Fill() {
+  if (model.empty()) return InvalidArgument("--model is needed, see --help");
+  std::string name = absl::GetFlag(FLAGS_model_name);
+  if (name.empty()) {
+    const auto folder = std::filesystem::path(model).lexically_normal();
+    name = folder.has_filename() ? folder.filename() : folder.parent_path().filename();
+  }
+  sampling.temperature = absl::GetFlag(FLAGS_temperature);
+  sampling.top_p = absl::GetFlag(FLAGS_top_p);
+  sampling.top_k = absl::GetFlag(FLAGS_top_k);
+  sampling.repetition_penalty = absl::GetFlag(FLAGS_repetition_penalty);
+  http.listen = absl::GetFlag(FLAGS_http_listen);
+  http.model_name = name;
+  http.api_key = absl::GetFlag(FLAGS_api_key);
+  http.cors_origin = absl::GetFlag(FLAGS_cors_origin);
+  http.sampling = sampling;
+  http.num_threads = absl::GetFlag(FLAGS_http_threads);
+  http.max_connections = absl::GetFlag(FLAGS_max_connections);
+  http.max_in_flight = absl::GetFlag(FLAGS_max_in_flight);
+  http.max_body_bytes = static_cast<uint64_t>(absl::GetFlag(FLAGS_max_body_bytes));
+  http.request_timeout = std::chrono::milliseconds(absl::GetFlag(FLAGS_request_timeout_ms));
+  http.sse_comment_interval = std::chrono::milliseconds(absl::GetFlag(FLAGS_sse_comment_ms));
+  chat.model_name = name;
+  chat.sampling = sampling;
+  chat.max_in_flight = http.max_in_flight;
+  chat.request_timeout = http.request_timeout;
+  grpc.service_name = "gateway";
+  grpc.listen = absl::GetFlag(FLAGS_grpc_listen);
+  grpc.metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
+  grpc.max_message_bytes = absl::GetFlag(FLAGS_max_body_bytes);
+  grpc.drain_timeout_ms = drain_timeout.count();
+  VL2_RETURN_IF_ERROR(http.Validate());
+  return grpc.Validate();
+}
+
+// Written beside and renamed: whoever waits for the file never sees half of it.
+absl::Status WritePortFile(const std::string& path, const std::string& line) {
+  if (path.empty()) return absl::OkStatus();
+  const std::string partial = path + ".part";
+  {
+    std::ofstream file(partial, std::ios::trunc);
+    file << line << "\n";
+    if (!file.flush()) return absl::UnavailableError(Cat("cannot write ", partial));
+  }
+  std::error_code error;
+  std::filesystem::rename(partial, path, error);
+  if (error) return absl::UnavailableError(Cat("cannot write ", path, ": ", error.message()));
+  return absl::OkStatus();
+}
+
+void WatchUpstreams(Metrics& metrics, const Upstreams& upstreams, const ChatServiceImpl& chat) {
+  metrics.AddSource([&](MetricSamples& samples) {
+    for (const auto& [name, set] : {std::pair("language", &upstreams.language_replicas()),
+                                    std::pair("vision", &upstreams.vision_replicas())}) {
+      samples.Gauge("vl2_gateway_replicas", "Replicas that answer", set->num_replicas(),
+                    {{"service", name}});
+      samples.Gauge("vl2_gateway_upstream_calls", "Calls under way at replicas",
+                    static_cast<double>(set->num_outstanding()), {{"service", name}});
+    }
+    samples.Gauge("vl2_gateway_ready", "1 when requests can be served", upstreams.Ready().ok());
+    samples.Gauge("vl2_gateway_grpc_requests_in_flight", "Chat requests over gRPC being served",
+                  static_cast<double>(chat.num_in_flight()));
+  });
+}
+
+absl::Status Run(TerminationSignal& signal) {
+  Options options;
+  VL2_RETURN_IF_ERROR(options.Fill());
+  VL2_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::Load(options.model));
+  Metrics metrics;
+  TimerQueue timers;
+  VL2_ASSIGN_OR_RETURN(const auto upstreams, Upstreams::Start(options.upstreams));
+  ChatBackend backend;
+  backend.tokenizer = &tokenizer;
+  backend.language = &upstreams->language();
+  backend.vision = &upstreams->vision();
+  backend.timers = &timers;
+  // A service that is away for a moment is waited for; services that do not fit are not used.
+  backend.admit = [&upstreams] { return upstreams->Joined(); };
+  backend.prepare = absl::GetFlag(FLAGS_prepare);
+
+  const auto ready = [&upstreams] { return upstreams->Ready(); };
+  ChatServiceImpl chat(options.chat, backend, [&upstreams] { return upstreams->ModelInfo(); });
+  WatchUpstreams(metrics, *upstreams, chat);
+  VL2_ASSIGN_OR_RETURN(const auto server, ServerScaffold::Start(options.grpc, {&chat}, metrics));
+  VL2_ASSIGN_OR_RETURN(const auto http, HttpServer::Start(options.http, backend, metrics, ready));
+  const std::string line =
+      Cat("listening gateway ", http->address(), " grpc ", server->address(), " metrics ",
+          options.grpc.metrics_listen.empty() ? "-" : server->metrics_address());
+  VL2_RETURN_IF_ERROR(WritePortFile(options.port_file, line));
+  Log(Severity::kInfo, line);
+  server->SetServing(true);
+  const int number = signal.Wait();
+  Log(Severity::kInfo, "stopping", {{"signal", number}});
+  server->SetServing(false);
+  http->Drain(options.drain_timeout);
+  server->Drain();
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace vl2::gateway
+
+int main(int argc, char** argv) {
+  vl2::TerminationSignal signal;
+  absl::SetProgramUsageMessage(
+      "gateway --model DIR --lm HOST:PORT --vision HOST:PORT [flags]\n"
+      "Chat with pictures over HTTP (OpenAI-compatible) and gRPC (vl2.v1.ChatService).");
+  absl::Status status = vl2::SetFlagsFromEnvironment();
+  if (status.ok() && absl::ParseCommandLine(argc, argv).size() != 1) {
+    status = vl2::InvalidArgument("takes flags only, see --help");
+  }
+  if (status.ok()) status = vl2::gateway::Run(signal);
+  if (!status.ok()) {
+    std::cerr << "gateway: " << vl2::Message(status) << "\n";
+    return 1;
+  }
+  return 0;
+}

@@ -1,0 +1,262 @@
+"""The three services together, seen from HTTP. Usage: serve_test.py BIN_FOLDER [unittest flags]"""
+import json
+import os
+import socket
+import sys
+import threading
+import time
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from cluster import DATA, Cluster, image_part, text_of  # noqa: E402
+
+BIN = sys.argv.pop(1)
+MISSING = [name for name in ("lm_service", "vision_service", "gateway")
+           if not os.path.exists(os.path.join(BIN, name))]
+if MISSING:
+    print("SKIPPED: not built: " + ", ".join(MISSING))
+    sys.exit(77)
+
+GREEDY = {"temperature": 0, "repetition_penalty": 1, "top_p": 1, "top_k": 0}
+# What the reference implementation answers for tests/golden/data/cases (24 tokens, float32).
+GOLDEN_SCENE = ("\ufffd: vl5ivconvk to\ufffd_g\ufffduget\ufffdersation_gptepseps"
+                "\ufffd\ufffdhtt--------")
+
+
+def ask(*content, **more):
+    if len(content) == 1 and isinstance(content[0], str):
+        content = content[0]
+    else:
+        content = [{"type": "text", "text": part} if isinstance(part, str) else part
+                   for part in content]
+    return {"messages": [{"role": "user", "content": content}], **GREEDY, "ignore_eos": True,
+            "max_tokens": 24, **more}
+
+
+def scene(**more):
+    return ask(image_part("scene_640x480.png"), "Describe this image in detail.", **more)
+
+
+class ServeTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = Cluster(BIN, gateway_flags=["--max_body_bytes=8000000"])
+
+    @classmethod
+    def tearDownClass(cls):
+        codes = cls.cluster.stop()
+        assert codes == [0, 0, 0], codes
+
+    def chat(self, body):
+        status, answer = self.cluster.chat(body)
+        self.assertEqual(status, 200, answer)
+        return answer
+
+    def refused(self, body, status, param=None, says=""):
+        got, answer = self.cluster.chat(body)
+        self.assertEqual(got, status, answer)
+        self.assertEqual(answer["error"]["param"], param, answer)
+        self.assertIn(says, answer["error"]["message"])
+        return answer["error"]
+
+    def test_small_pages(self):
+        for path, status in [("/healthz", 200), ("/readyz", 200), ("/", 200), ("/v1/models", 200),
+                             ("/nothing", 404), ("/v1/chat/completions", 405)]:
+            self.assertEqual(self.cluster.request("GET", path)[0], status, path)
+        models = json.loads(self.cluster.request("GET", "/v1/models")[2])
+        self.assertEqual([model["id"] for model in models["data"]], ["tiny_mha"])
+        page = self.cluster.request("GET", "/")[2].decode()
+        self.assertNotIn("http://", page)
+        self.assertNotIn("https://", page)
+
+    def test_text_as_the_reference(self):
+        with open(os.path.join(DATA, "cases", "c1_text.json")) as file:
+            question = json.load(file)["conversation"][0]["content"]
+        with open(os.path.join(DATA, "outputs", "tiny_mha", "c1_text.json")) as file:
+            golden = json.load(file)
+        answer = self.chat(ask(question, max_tokens=len(golden["greedy_ids"])))
+        choice = answer["choices"][0]
+        # Grounding tokens stay in the text, other special ones do not.
+        self.assertEqual(choice["message"]["content"].replace("<|grounding|>", ""),
+                         golden["greedy_text_skip_special_true"])
+        self.assertEqual(choice["finish_reason"], "length")
+        self.assertEqual(answer["usage"]["prompt_tokens"], golden["num_tokens"])
+        self.assertEqual(answer["usage"]["completion_tokens"], len(golden["greedy_ids"]))
+
+    def test_picture_as_the_reference(self):
+        answer = self.chat(scene())
+        self.assertEqual(answer["choices"][0]["message"]["content"], GOLDEN_SCENE)
+        self.assertEqual(answer["usage"]["prompt_tokens"], 1045)
+        again = self.chat(scene())
+        self.assertEqual(again["choices"][0]["message"]["content"], GOLDEN_SCENE)
+        self.assertGreater(again["usage"]["prompt_tokens_details"]["cached_tokens"], 900)
+
+    def test_stream_is_the_whole_answer(self):
+        body = scene(temperature=1, seed=5, n=2, logprobs=True, top_logprobs=2)
+        whole = self.chat(body)
+        chunks = self.cluster.stream({**body, "stream_options": {"include_usage": True}})
+        self.assertEqual(chunks[-1], "[DONE]")
+        self.assertEqual(chunks[-2]["choices"], [])
+        self.assertEqual(chunks[-2]["usage"]["prompt_tokens"], whole["usage"]["prompt_tokens"])
+        self.assertEqual(chunks[-2]["usage"]["completion_tokens"], 48)
+        for index in range(2):
+            choice = whole["choices"][index]
+            self.assertEqual(text_of(chunks, index), choice["message"]["content"])
+            tokens = [token for chunk in chunks[:-2] for each in chunk["choices"]
+                      if each["index"] == index and each["logprobs"]
+                      for token in each["logprobs"]["content"]]
+            self.assertEqual(tokens, choice["logprobs"]["content"])
+            self.assertEqual(len(tokens[0]["top_logprobs"]), 2)
+            spelled = bytes(value for token in tokens for value in token["bytes"])
+            self.assertEqual(spelled.decode(errors="replace"), choice["message"]["content"])
+        self.assertNotEqual(text_of(chunks, 0), text_of(chunks, 1))
+
+    def test_two_pictures_and_tilings(self):
+        two = ask("This is image_1: ", image_part("scene_500x333.png"), "This is image_2: ",
+                  image_part("scene_300x420.png"), "Please compare the two images.")
+        self.assertEqual(self.chat(two)["usage"]["prompt_tokens"], 1285)
+        # One tile and the global view: 421 embeddings each.
+        for part in [image_part("scene_640x480.png", tiling={"max_tiles": 1}),
+                     image_part("scene_640x480.png", tiling={"tiles_wide": 1, "tiles_high": 1})]:
+            answer = self.chat(ask(part, "Describe this image in detail.", max_tokens=1))
+            self.assertEqual(answer["usage"]["prompt_tokens"], 1045 - 1023 + 421)
+
+    def test_stop_string(self):
+        answer = self.chat(scene(stop=["conv"], max_tokens=24))
+        choice = answer["choices"][0]
+        self.assertEqual(choice["message"]["content"], GOLDEN_SCENE.split("conv")[0])
+        self.assertEqual(choice["finish_reason"], "stop")
+        self.assertLess(answer["usage"]["completion_tokens"], 24)
+        self.assertEqual(text_of(self.cluster.stream(scene(stop=["conv"]))),
+                         choice["message"]["content"])
+
+    def test_an_answer_goes_on(self):
+        answer = self.chat({**scene(max_tokens=4), "messages": [
+            scene()["messages"][0], {"role": "assistant", "content": "It shows"}]})
+        self.assertEqual(answer["usage"]["completion_tokens"], 4)
+
+    def test_refusals(self):
+        self.refused({"messages": []}, 400, "messages")
+        self.refused(ask("x", logprobs=True, top_logprobs=21), 400, "top_logprobs", "20")
+        self.refused(ask("x", model="gpt-4"), 404, "model")
+        self.refused(ask("x", tools=[{"type": "function"}]), 400, "tools")
+        self.refused(ask({"type": "image_url", "image_url": {"url": "https://a.b/c.png"}}), 400,
+                     "messages[0].content[0].image_url.url", "fetches nothing")
+        bad = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+        self.assertEqual(self.refused(ask(bad, "?"), 400, "messages")["code"], "invalid_image")
+        big = image_part("scene_640x480.png", tiling={"max_tiles": 9})
+        error = self.refused(ask(big, big, "word " * 3000), 400, "messages", "4095")
+        self.assertEqual(error["code"], "context_length_exceeded")
+        status, _, body = self.cluster.request("POST", "/v1/chat/completions", "{")
+        self.assertEqual((status, json.loads(body)["error"]["type"]), (400, "invalid_request_error"))
+        status, _, body = self.cluster.request("POST", "/v1/chat/completions", "x" * 8000001)
+        self.assertEqual(status, 413, body)
+        # A refusal comes with its own status for streams too.
+        self.refused({**ask(bad, "?"), "stream": True}, 400, "messages")
+
+    def test_a_client_that_leaves_ends_its_request(self):
+        connection = self.cluster.connect()
+        connection.request("POST", "/v1/chat/completions",
+                           json.dumps(ask("Hello", max_tokens=4000, stream=True)))
+        response = connection.getresponse()
+        response.readline()
+        self.assertEqual(self.cluster.metric(self.cluster.gateway, "vl2_gateway_upstream_calls"), 1)
+        connection.sock.shutdown(socket.SHUT_RDWR)
+        response.close()
+        connection.close()
+        deadline = time.monotonic() + 5
+        while self.cluster.metric(self.cluster.gateway, "vl2_gateway_upstream_calls") > 0:
+            self.assertLess(time.monotonic(), deadline, "the upstream call goes on")
+            time.sleep(0.02)
+
+    def test_keep_alive_and_many_at_once(self):
+        connection = self.cluster.connect()
+        for _ in range(3):
+            connection.request("POST", "/v1/chat/completions", json.dumps(ask("Hi", max_tokens=2)))
+            self.assertEqual(connection.getresponse().read()[:1], b"{")
+        connection.close()
+        alone = self.chat(ask("Count.", max_tokens=12))["choices"][0]["message"]["content"]
+        answers = []
+        threads = [threading.Thread(target=lambda: answers.append(
+            self.chat(ask("Count.", max_tokens=12)))) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual({answer["choices"][0]["message"]["content"] for answer in answers},
+                         {alone})
+
+
+class LimitsTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = Cluster(BIN, gateway_flags=[
+            "--max_in_flight=1", "--api_key=secret", "--cors_origin=https://a.example"])
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.cluster.stop()
+
+    def test_key_limit_and_drain(self):
+        path = "/v1/chat/completions"
+        key = {"Authorization": "Bearer secret"}
+        self.assertEqual(self.cluster.request("POST", path, ask("x"))[0], 401)
+        self.assertEqual(self.cluster.request("GET", "/v1/models")[0], 401)
+        status, headers, _ = self.cluster.request("GET", "/v1/models", None, key)
+        self.assertEqual(status, 200)
+        self.assertEqual(headers["Access-Control-Allow-Origin"], "https://a.example")
+
+        connection = self.cluster.connect()
+        connection.request("POST", path, json.dumps(ask("x", max_tokens=1500, stream=True)), key)
+        response = connection.getresponse()
+        self.assertEqual(response.status, 200)
+        response.readline()
+        status, headers, body = self.cluster.request("POST", path, ask("x"), key)
+        self.assertEqual(status, 429, body)
+        self.assertEqual(headers["Retry-After"], "1")
+
+        # A stop waits for the answer that is under way.
+        stopped = threading.Thread(target=self.cluster.gateway.stop)
+        stopped.start()
+        rest = response.read().decode()
+        self.assertTrue(rest.endswith("data: [DONE]\n\n"), rest[-200:])
+        stopped.join()
+        self.assertEqual(self.cluster.gateway.process.returncode, 0)
+
+
+class FailoverTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = Cluster(BIN, num_lm=2, num_vision=2)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.cluster.stop()
+
+    def test_lost_replicas_are_not_lost_answers(self):
+        body = scene(max_tokens=400, temperature=1, seed=3)
+        unbroken = text_of(self.cluster.stream(body))
+        chunks = []
+        killed = None
+        for chunk in self.cluster.open_stream(body):
+            chunks.append(chunk)
+            if killed is None and len(text_of(chunks)) > 20:
+                # The one that is at work.
+                killed = max(self.cluster.lm, key=lambda lm: self.cluster.metric(
+                    lm, "vl2_lm_sequences_running"))
+                killed.kill()
+        self.assertEqual(chunks[-1], "[DONE]")
+        self.assertIsNotNone(killed)
+        self.assertEqual(text_of(chunks), unbroken)
+        self.assertIn("language replica lost", self.cluster.gateway.text())
+
+        # The lost one is left out at once, and vision's loss is survived too.
+        self.cluster.vision[0].kill()
+        for _ in range(4):
+            status, answer = self.cluster.chat(scene())
+            self.assertEqual(status, 200, answer)
+            self.assertEqual(answer["choices"][0]["message"]["content"], GOLDEN_SCENE)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv, verbosity=2)
