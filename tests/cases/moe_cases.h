@@ -82,13 +82,15 @@ class MoeProblem {
     return 6.0 * static_cast<double>(case_.tokens * case_.hidden *
                                      (case_.top_k * case_.width + case_.shared_width));
   }
-  // Weights of the experts in use.
-  double bytes() const {
+  // Weights of the experts that tokens [first, first + count) use.
+  double bytes(int64_t first, int64_t count) const {
     std::vector<bool> used(experts_.size());
-    for (const int32_t id : ids_) used[static_cast<size_t>(id)] = true;
-    const auto count = static_cast<double>(std::count(used.begin(), used.end(), true));
+    for (int64_t i = first * case_.top_k; i < (first + count) * case_.top_k; ++i) {
+      used[static_cast<size_t>(ids_[static_cast<size_t>(i)])] = true;
+    }
+    const auto num_used = static_cast<double>(std::count(used.begin(), used.end(), true));
     return 3.0 * static_cast<double>(SizeOf(case_.dtype)) * static_cast<double>(case_.hidden) *
-           (count * static_cast<double>(case_.width) + static_cast<double>(case_.shared_width));
+           (num_used * static_cast<double>(case_.width) + static_cast<double>(case_.shared_width));
   }
 
  private:

@@ -20,6 +20,7 @@
 #include <limits>
 
 #include "hwy/highway.h"
+#include "runtime/ops/cpu/attention_scratch.h"
 #include "runtime/ops/cpu/math-inl.h"
 #include "runtime/ops/cpu/matmul_tiling.h"
 #include "runtime/ops/cpu/tile-inl.h"
@@ -30,7 +31,6 @@ namespace vl2 {
 namespace HWY_NAMESPACE {
 
 inline constexpr int64_t kLanes = static_cast<int64_t>(kPanelLanes);
-inline constexpr int64_t kBlockPanels = kBlockTokens / kLanes;
 inline constexpr float kNoMaximum = -std::numeric_limits<float>::infinity();
 
 constexpr int64_t RoundUpToPanel(int64_t count) { return (count + kLanes - 1) / kLanes * kLanes; }
@@ -75,44 +75,65 @@ HWY_INLINE void MergeStatistics(float* max, float* sum, const float* block_max,
   }
 }
 
-// scores[0, kBlockTokens) become e^(scale·s - max) for the first num_visible >= 1 of them, 0 for
-// the rest.
-HWY_INLINE void SoftmaxRow(float* scores, int64_t num_visible, float scale, float* max,
-                           float* sum) {
+// The largest of the first num_visible scores, times scale.
+template <bool kAll>
+HWY_INLINE float ScaledMaximum(const float* scores, int64_t num_visible, float scale) {
   const DF d;
-  constexpr size_t kVectors = static_cast<size_t>(kBlockTokens) / kVectorLanes;
   const VF limit = hn::Set(d, static_cast<float>(num_visible));
-  const VF scales = hn::Set(d, scale);
   const VF nothing = hn::Set(d, kNoMaximum);
   VF maxima = nothing;
-  for (size_t v = 0; v < kVectors; ++v) {
-    const auto visible = hn::Lt(hn::Iota(d, static_cast<float>(v * kVectorLanes)), limit);
-    const VF score = hn::Mul(hn::LoadU(d, scores + v * kVectorLanes), scales);
-    const VF masked = hn::IfThenElse(visible, score, nothing);
-    hn::StoreU(masked, d, scores + v * kVectorLanes);
-    maxima = hn::Max(maxima, masked);
+#pragma GCC unroll 4
+  for (size_t i = 0; i < kBlockTokens; i += kVectorLanes) {
+    VF score = hn::LoadU(d, scores + i);
+    if (!kAll) {
+      score = hn::IfThenElse(hn::Lt(hn::Iota(d, static_cast<float>(i)), limit), score, nothing);
+    }
+    maxima = hn::Max(maxima, score);
   }
-  const VF most = hn::MaxOfLanes(d, maxima);
-  VF sums = hn::Zero(d);
-  for (size_t v = 0; v < kVectors; ++v) {
-    const VF p = Exp(d, hn::Sub(hn::LoadU(d, scores + v * kVectorLanes), most));
-    hn::StoreU(p, d, scores + v * kVectorLanes);
-    sums = hn::Add(sums, p);
-  }
-  *max = hn::GetLane(most);
-  *sum = hn::GetLane(hn::SumOfLanes(d, sums));
+  return hn::GetLane(hn::MaxOfLanes(d, maxima)) * scale;
 }
 
-// scores: [rows][kBlockTokens] of one tile, turned into probabilities against the block's own
+// scores become e^(scale·s - max) for the first num_visible of them, 0 for the rest. Returns their
+// sum.
+template <bool kAll>
+HWY_INLINE float Exponentials(float* scores, int64_t num_visible, float scale, float max) {
+  const DF d;
+  const VF limit = hn::Set(d, static_cast<float>(num_visible));
+  const VF scales = hn::Set(d, scale);
+  const VF most = hn::Set(d, max);
+  VF sums = hn::Zero(d);
+#pragma GCC unroll 4
+  for (size_t i = 0; i < kBlockTokens; i += kVectorLanes) {
+    VF p = ExpNearZero(d, hn::MulSub(hn::LoadU(d, scores + i), scales, most));
+    if (!kAll) p = hn::IfThenElseZero(hn::Lt(hn::Iota(d, static_cast<float>(i)), limit), p);
+    hn::StoreU(p, d, scores + i);
+    sums = hn::Add(sums, p);
+  }
+  return hn::GetLane(hn::SumOfLanes(d, sums));
+}
+
+// scores: [rows][kScoreStride] of one tile, turned into probabilities against the block's own
 // maximum. Row r sees first_visible + r·step tokens of the block.
 HWY_INLINE void SoftmaxTile(float* scores, int64_t rows, int64_t num_tokens, int64_t first_visible,
                             int64_t step, float scale, float* block_max, float* block_sum) {
+  if (std::min(num_tokens, first_visible) == kBlockTokens) {
+    for (int64_t row = 0; row < rows; ++row) {
+      block_max[row] = ScaledMaximum<true>(scores + row * kScoreStride, kBlockTokens, scale);
+    }
+    for (int64_t row = 0; row < rows; ++row) {
+      block_sum[row] =
+          Exponentials<true>(scores + row * kScoreStride, kBlockTokens, scale, block_max[row]);
+    }
+    return;
+  }
   for (int64_t row = 0; row < rows; ++row) {
+    float* row_scores = scores + row * kScoreStride;
     const int64_t visible = std::min(num_tokens, first_visible + row * step);
     if (visible > 0) {
-      SoftmaxRow(scores + row * kBlockTokens, visible, scale, block_max + row, block_sum + row);
+      block_max[row] = ScaledMaximum<false>(row_scores, visible, scale);
+      block_sum[row] = Exponentials<false>(row_scores, visible, scale, block_max[row]);
     } else {
-      std::fill_n(scores + row * kBlockTokens, kBlockTokens, 0.0f);
+      std::fill_n(row_scores, kBlockTokens, 0.0f);
       block_max[row] = kNoMaximum;
       block_sum[row] = 0.0f;
     }
@@ -120,7 +141,7 @@ HWY_INLINE void SoftmaxTile(float* scores, int64_t rows, int64_t num_tokens, int
 }
 
 // Merges one block into all rows. Row r sees first_visible + r·step tokens of it, at most
-// num_tokens; step is 1 (causal) or 0. scores: kMaxTileRows · kBlockTokens floats of scratch.
+// num_tokens; step is 1 (causal) or 0. scores: kMaxTileRows · kScoreStride floats of scratch.
 HWY_INLINE void AttendBlock(const QueryRows& q, const KeyBlock& block, int64_t first_visible,
                             int64_t step, float* scores) {
   const int64_t num_tiles = NumTiles(q.num_rows, kMaxTileRows);
@@ -131,7 +152,7 @@ HWY_INLINE void AttendBlock(const QueryRows& q, const KeyBlock& block, int64_t f
     if (first_visible + (begin + rows - 1) * step <= 0) continue;
     TileRows(rows, PackedRows{q.packed + begin * q.dim},
              F32Panels{block.keys, kLanes, kBlockTokens}, q.dim, score_panels,
-             StoreSums{scores, kBlockTokens, true});
+             StoreSums{scores, kScoreStride, true});
     float block_max[kPanelLanes];
     float block_sum[kPanelLanes];
     float keep[kPanelLanes];
@@ -139,7 +160,7 @@ HWY_INLINE void AttendBlock(const QueryRows& q, const KeyBlock& block, int64_t f
     SoftmaxTile(scores, rows, block.num_tokens, first_visible + begin * step, step, q.scale,
                 block_max, block_sum);
     MergeStatistics(q.max + begin, q.sum + begin, block_max, block_sum, rows, keep, add);
-    TileRows(rows, FixedRows<kBlockTokens>{scores},
+    TileRows(rows, FixedRows<kScoreStride>{scores},
              F32Panels{block.values, kLanes, block.value_stride}, block.num_tokens,
              q.out_stride / kLanes,
              MergeSums{q.out + begin * q.out_stride, q.out_stride, keep, add});

@@ -12,6 +12,10 @@
 
 namespace vl2 {
 
+// Floats from one row of scores of a block to the next. Not a multiple of a cache line: single
+// values of all rows are read together, and would lie in the same bank of the cache.
+inline constexpr int64_t kScoreStride = kBlockTokens + 4;
+
 // Of one thread.
 struct AttentionThread {
   GrowingMatrix queries;  // packed

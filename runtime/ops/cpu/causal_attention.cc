@@ -48,7 +48,7 @@ void CausalUnit(const CausalAttentionArgs& args, const AttentionUnit& unit,
   q.out_stride = out_stride;
   q.max = scratch.statistics.Resize(2, q.num_rows).data;
   q.sum = q.max + q.num_rows;
-  float* scores = scratch.scores.Resize(kMaxTileRows, kBlockTokens).data;
+  float* scores = scratch.scores.Resize(kMaxTileRows, kScoreStride).data;
   float* padded = scratch.values.Resize(kBlockTokens, out_stride).data;
 
   const int64_t first_row = sequence.first_row + unit.first;
@@ -97,7 +97,7 @@ void CpuOps::DoCausalAttention(const CausalAttentionArgs& args) {
     thread.queries.Resize(most_rows, dim);
     thread.output.Resize(most_rows, dim);
     thread.statistics.Resize(2, most_rows);
-    thread.scores.Resize(16, kBlockTokens);
+    thread.scores.Resize(16, kScoreStride);
     thread.values.Resize(kBlockTokens, dim);
   }
   const auto run = HWY_DYNAMIC_DISPATCH(CausalUnit);

@@ -32,7 +32,7 @@ void FullUnit(const FullAttentionArgs& args, const AttentionUnit& unit, Attentio
   q.out_stride = out_stride;
   q.max = scratch.statistics.Resize(2, q.num_rows).data;
   q.sum = q.max + q.num_rows;
-  float* scores = scratch.scores.Resize(kMaxTileRows, kBlockTokens).data;
+  float* scores = scratch.scores.Resize(kMaxTileRows, kScoreStride).data;
   float* keys = scratch.keys.Resize(dim, kBlockTokens).data;
   float* values = scratch.values.Resize(kBlockTokens, out_stride).data;
 
@@ -91,7 +91,7 @@ void CpuOps::DoFullAttention(const FullAttentionArgs& args) {
     thread.queries.Resize(rows, dim);
     thread.output.Resize(rows, dim);
     thread.statistics.Resize(2, rows);
-    thread.scores.Resize(16, kBlockTokens);
+    thread.scores.Resize(16, kScoreStride);
     thread.keys.Resize(dim, kBlockTokens);
     thread.values.Resize(kBlockTokens, dim);
   }

@@ -59,7 +59,7 @@ void LatentPromptUnit(const LatentAttentionArgs& args, const AttentionUnit& unit
   q.out_stride = value_stride;
   q.max = scratch.statistics.Resize(2, q.num_rows).data;
   q.sum = q.max + q.num_rows;
-  float* scores = scratch.scores.Resize(kMaxTileRows, kBlockTokens).data;
+  float* scores = scratch.scores.Resize(kMaxTileRows, kScoreStride).data;
   float* keys = scratch.keys.Resize(q.dim, kBlockTokens).data;
   float* values = scratch.values.Resize(kBlockTokens, value_stride).data;
 
@@ -123,7 +123,7 @@ void CpuOps::LatentPrompt(const LatentAttentionArgs& args) {
     thread.queries.Resize(most_rows, dim);
     thread.output.Resize(most_rows, value_stride);
     thread.statistics.Resize(2, most_rows);
-    thread.scores.Resize(16, kBlockTokens);
+    thread.scores.Resize(16, kScoreStride);
     thread.keys.Resize(dim, kBlockTokens);
     thread.values.Resize(kBlockTokens, value_stride);
     thread.packed.Resize(kBlockTokens, dims.kv_lora_rank);

@@ -56,15 +56,14 @@ HWY_INLINE void SoftmaxColumns(float* scores, int64_t num_tokens, int64_t heads,
   for (int64_t head = 0; head < heads; head += static_cast<int64_t>(kVectorLanes)) {
     VF most = hn::Set(d, kNoMaximum);
     for (int64_t token = 0; token < num_tokens; ++token) {
-      float* at = scores + token * heads + head;
-      const VF score = hn::Mul(hn::LoadU(d, at), scales);
-      hn::StoreU(score, d, at);
-      most = hn::Max(most, score);
+      const float* at = scores + token * heads + head;
+      most = hn::Max(most, hn::LoadU(d, at));
     }
+    most = hn::Mul(most, scales);
     VF sum = hn::Zero(d);
     for (int64_t token = 0; token < num_tokens; ++token) {
       float* at = scores + token * heads + head;
-      const VF p = Exp(d, hn::Sub(hn::LoadU(d, at), most));
+      const VF p = ExpNearZero(d, hn::MulSub(hn::LoadU(d, at), scales, most));
       hn::StoreU(p, d, at);
       sum = hn::Add(sum, p);
     }

@@ -16,26 +16,40 @@ namespace vl2 {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// e^x; 0 below -87.3, e^88.3 above it; exactly 1 at 0.
+// e^x for x in [-87.3, 88.3]; exactly 1 at 0.
 template <class D, class V = hn::Vec<D>>
-HWY_INLINE V Exp(D d, V x) {
+HWY_INLINE V ExpInRange(D d, V x) {
   const hn::RebindToSigned<D> di;
-  const V lowest = hn::Set(d, -87.3f);
-  // Operands in this order keep a NaN of x.
-  const V clamped = hn::Min(hn::Set(d, 88.3f), hn::Max(lowest, x));
-  // x = n·ln2 + r, |r| <= ln2/2; ln2 in two parts so that r is exact.
-  const V n = hn::Round(hn::Mul(clamped, hn::Set(d, 1.442695041f)));
-  V r = hn::NegMulAdd(n, hn::Set(d, 0.693145752f), clamped);
+  // x = n·ln2 + r, |r| <= ln2/2. Adding 1.5·2^23 rounds to a whole number and leaves it in the low
+  // bits; ln2 comes in two parts so that r is exact.
+  const V shift = hn::Set(d, 12582912.0f);
+  const V shifted = hn::MulAdd(x, hn::Set(d, 1.442695041f), shift);
+  const V n = hn::Sub(shifted, shift);
+  V r = hn::NegMulAdd(n, hn::Set(d, 0.693145752f), x);
   r = hn::NegMulAdd(n, hn::Set(d, 1.42860682e-6f), r);
   V p = hn::Set(d, 0.0013901276336f);
   p = hn::MulAdd(p, r, hn::Set(d, 0.0083631463273f));
   p = hn::MulAdd(p, r, hn::Set(d, 0.0416668535546f));
   p = hn::MulAdd(p, r, hn::Set(d, 0.1666657728435f));
   p = hn::MulAdd(p, r, hn::Set(d, 0.4999999955239f));
-  const V one = hn::Set(d, 1.0f);
-  const V power = hn::Add(hn::MulAdd(p, hn::Mul(r, r), r), one);
-  const auto exponent = hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(di, n), hn::Set(di, 127)));
-  return hn::IfThenZeroElse(hn::Lt(x, lowest), hn::Mul(power, hn::BitCast(d, exponent)));
+  const V power = hn::Add(hn::MulAdd(p, hn::Mul(r, r), r), hn::Set(d, 1.0f));
+  const auto exponent =
+      hn::Add(hn::ShiftLeft<23>(hn::BitCast(di, shifted)), hn::Set(di, 127 << 23));
+  return hn::Mul(power, hn::BitCast(d, exponent));
+}
+
+// e^x; 0 below -87.3, e^88.3 above it. Operands of Min and Max in this order keep a NaN of x.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V Exp(D d, V x) {
+  const V lowest = hn::Set(d, -87.3f);
+  const V clamped = hn::Min(hn::Set(d, 88.3f), hn::Max(lowest, x));
+  return hn::IfThenZeroElse(hn::Lt(x, lowest), ExpInRange(d, clamped));
+}
+
+// e^x for x of at most 88; below -87.3 it stays at 1e-38.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V ExpNearZero(D d, V x) {
+  return ExpInRange(d, hn::Max(hn::Set(d, -87.3f), x));
 }
 
 // x / (1 + e^-x)

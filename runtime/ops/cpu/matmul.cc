@@ -70,11 +70,17 @@ void MultiplyUnit(const MatmulTask& task, const MatmulUnit& unit, int64_t num_ti
     const int64_t num_k = std::min(block_k, in - k);
     for (int64_t panel = 0; panel < unit.num_panels; panel += step) {
       const int64_t num_panels = std::min(step, unit.num_panels - panel);
+      const Panels here = weights.At(unit.first_panel + panel, k);
+      const bool more_panels = panel + step < unit.num_panels;
+      const Panels next = weights.At(unit.first_panel + (more_panels ? panel + step : 0),
+                                     more_panels ? k : k + block_k);
+      const int64_t last_tile = unit.first_tile + unit.num_tiles - 1;
       for (int64_t tile = unit.first_tile; tile < unit.first_tile + unit.num_tiles; ++tile) {
         const int64_t begin = TileRow(task.num_rows, num_tiles, tile) - first_row;
         const int64_t rows = TileRow(task.num_rows, num_tiles, tile + 1) - first_row - begin;
         TileRows(rows, PackedRows{packed + begin * in + k * rows},
-                 weights.At(unit.first_panel + panel, k), num_k, num_panels,
+                 unit.num_tiles > 1 && tile == last_tile ? here.ThenFetch(next) : here, num_k,
+                 num_panels,
                  StoreSums{sums + begin * stride + panel * static_cast<int64_t>(kPanelLanes),
                            stride, k == 0});
       }
@@ -191,7 +197,7 @@ HWY_EXPORT(RunUnit);
 Matmul::Matmul(ThreadPool* pool)
     : pool_(pool), scratch_(static_cast<size_t>(pool->num_threads())) {}
 
-void Matmul::Plan(std::span<const MatmulTask> tasks) {
+double Matmul::Plan(std::span<const MatmulTask> tasks) {
   const TileShape shape = HWY_DYNAMIC_DISPATCH(GetTileShape)();
   double total = 0;
   for (const MatmulTask& task : tasks) {
@@ -232,17 +238,21 @@ void Matmul::Plan(std::span<const MatmulTask> tasks) {
     scratch.packed_x.Resize(1, packed_floats);
     scratch.sums.Resize(1, sum_floats);
   }
+  return total;
 }
 
 void Matmul::Run(std::span<const MatmulTask> tasks) {
-  Plan(tasks);
+  const double cost = Plan(tasks);
   ++run_;
   const auto run_unit = HWY_DYNAMIC_DISPATCH(RunUnit);
-  pool_->ParallelFor(static_cast<int64_t>(units_.size()), [&](int64_t index, int thread) {
+  const auto run = [&](int64_t index, int thread) {
     const MatmulUnit& unit = units_[static_cast<size_t>(index)];
     run_unit(tasks[static_cast<size_t>(unit.task)], unit, run_,
              scratch_[static_cast<size_t>(thread)]);
-  });
+  };
+  const auto num_units = static_cast<int64_t>(units_.size());
+  if (cost > kInlineCost) return pool_->ParallelFor(num_units, run);
+  for (int64_t index = 0; index < num_units; ++index) run(index, 0);
 }
 
 }  // namespace vl2

@@ -66,7 +66,8 @@ class Matmul {
   void Run(const MatmulTask& task) { Run(std::span(&task, 1)); }
 
  private:
-  void Plan(std::span<const MatmulTask> tasks);
+  // Fills units_; returns their cost (matmul_tiling.h).
+  double Plan(std::span<const MatmulTask> tasks);
 
   ThreadPool* const pool_;
   uint64_t run_ = 0;

@@ -20,7 +20,7 @@ struct TileShape {
 inline constexpr int64_t kBlockRows = 144;
 // A block of k: its part of a tile's packed rows and of the panels beside it stay in the
 // first-level cache. Even, so that pairs of bfloat16 are not cut.
-inline constexpr int64_t kBlockK = 256;
+inline constexpr int64_t kBlockK = 512;
 // Up to this many tiles, all of k is one block: weights then stream in long runs.
 inline constexpr int64_t kFewTiles = 2;
 inline constexpr int64_t kMaxUnitPanels = 32;
@@ -30,6 +30,8 @@ inline constexpr int64_t kMaxUnitPanels = 32;
 inline constexpr double kMinUnitCost = 20e3;
 inline constexpr double kMaxUnitCost = 400e3;
 inline constexpr double kUnitsPerThread = 8;
+// Less than this runs on the calling thread: waking others takes as long on a busy machine.
+inline constexpr double kInlineCost = 60e3;
 
 inline int64_t NumTiles(int64_t num_rows, int64_t max_rows) {
   return (num_rows + max_rows - 1) / max_rows;

@@ -20,6 +20,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "runtime/ops/cpu/packed_weights.h"
 #include "runtime/ops/cpu/vector-inl.h"
@@ -100,60 +101,102 @@ struct StridedColumns {
 
 // ---- weights ----
 
-template <size_t kRows, size_t kPanels, class X>
-HWY_INLINE void MultiplyAdd(const X& x, int64_t k, const VF (&weights)[kPanels * kPanelVectors],
+// sum += a · b, in sum's own register. Left to itself, GCC accumulates into the register of an
+// operand that is used for the last time, then copies or spills sums (measured on the tower's
+// shapes with AVX2: 64% of the peak in place of 89%).
+HWY_INLINE void AddProduct(VF a, VF b, VF& sum) {
+#if HWY_ARCH_X86 && HWY_COMPILER_GCC && (HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3)
+  asm("vfmadd231ps %2, %1, %0" : "+v"(sum.raw) : "v"(a.raw), "v"(b.raw));
+#else
+  sum = hn::MulAdd(a, b, sum);
+#endif
+}
+
+// One k of the tile: sums += x · load(v), v counting the vectors of the panels. What there are
+// fewer of stays in registers, the rows' values or the vectors of weights.
+template <size_t kRows, size_t kPanels, class X, class Load>
+HWY_INLINE void MultiplyAdd(const X& x, int64_t k, const Load& load,
                             VF (&sums)[kRows][kPanels * kPanelVectors]) {
   const DF d;
+  constexpr size_t kVectors = kPanels * kPanelVectors;
+  if constexpr (kRows < kVectors) {
+    VF values[kRows];
 #pragma GCC unroll 16
-  for (size_t row = 0; row < kRows; ++row) {
-    const VF value = hn::Set(d, x.template At<kRows>(row, k));
+    for (size_t row = 0; row < kRows; ++row) values[row] = hn::Set(d, x.template At<kRows>(row, k));
 #pragma GCC unroll 16
-    for (size_t v = 0; v < kPanels * kPanelVectors; ++v) {
-      sums[row][v] = hn::MulAdd(value, weights[v], sums[row][v]);
+    for (size_t v = 0; v < kVectors; ++v) {
+      const VF weight = load(v);
+#pragma GCC unroll 16
+      for (size_t row = 0; row < kRows; ++row) AddProduct(values[row], weight, sums[row][v]);
+    }
+  } else {
+    VF weights[kVectors];
+#pragma GCC unroll 16
+    for (size_t v = 0; v < kVectors; ++v) weights[v] = load(v);
+#pragma GCC unroll 16
+    for (size_t row = 0; row < kRows; ++row) {
+      const VF value = hn::Set(d, x.template At<kRows>(row, k));
+#pragma GCC unroll 16
+      for (size_t v = 0; v < kVectors; ++v) AddProduct(value, weights[v], sums[row][v]);
     }
   }
 }
 
 // Two consecutive k of one output in 32 bits, the first in the low half.
 struct Bf16Panels {
+  // Words ahead that are fetched where nothing else is asked for.
+  static constexpr int64_t kNear = 512;
+
   const uint32_t* data;
   int64_t panel_stride;  // 32-bit words
+  // What is fetched into the caches while a word is used lies so many words after it.
+  int64_t fetch_ahead = kNear;
 
   HWY_INLINE Bf16Panels At(int64_t panel, int64_t k) const {
-    return {data + panel * panel_stride + k / 2 * static_cast<int64_t>(kPanelLanes), panel_stride};
+    return {data + panel * panel_stride + k / 2 * static_cast<int64_t>(kPanelLanes), panel_stride,
+            fetch_ahead};
+  }
+  // Fetches what `next` begins with while these panels are used.
+  HWY_INLINE Bf16Panels ThenFetch(const Bf16Panels& next) const {
+    return {data, panel_stride, next.data - data};
   }
 
   template <size_t kRows, size_t kPanels, class X>
   HWY_INLINE void Accumulate(const X& x, int64_t num_k,
                              VF (&sums)[kRows][kPanels * kPanelVectors]) const {
-    const DF d;
-    const hn::RebindToUnsigned<DF> du;
-    const auto high_half = hn::Set(du, 0xffff0000u);
-    VF weights[kPanels * kPanelVectors];
     const uint32_t* HWY_RESTRICT pair = data;
     int64_t k = 0;
     for (; k + 2 <= num_k; k += 2, pair += kPanelLanes) {
 #pragma GCC unroll 16
-      for (size_t v = 0; v < kPanels * kPanelVectors; ++v) {
-        weights[v] = hn::BitCast(d, hn::ShiftLeft<16>(hn::LoadU(du, Word(pair, v))));
+      for (size_t panel = 0; panel < kPanels; ++panel) {
+        hwy::Prefetch(Word(pair, panel * kPanelVectors) + fetch_ahead);
       }
-      MultiplyAdd<kRows, kPanels>(x, k, weights, sums);
-#pragma GCC unroll 16
-      for (size_t v = 0; v < kPanels * kPanelVectors; ++v) {
-        weights[v] = hn::BitCast(d, hn::And(hn::LoadU(du, Word(pair, v)), high_half));
-      }
-      MultiplyAdd<kRows, kPanels>(x, k + 1, weights, sums);
+      MultiplyAdd<kRows, kPanels>(x, k, Low{*this, pair}, sums);
+      MultiplyAdd<kRows, kPanels>(x, k + 1, High{*this, pair}, sums);
     }
-    if (k < num_k) {
-#pragma GCC unroll 16
-      for (size_t v = 0; v < kPanels * kPanelVectors; ++v) {
-        weights[v] = hn::BitCast(d, hn::ShiftLeft<16>(hn::LoadU(du, Word(pair, v))));
-      }
-      MultiplyAdd<kRows, kPanels>(x, k, weights, sums);
-    }
+    if (k < num_k) MultiplyAdd<kRows, kPanels>(x, k, Low{*this, pair}, sums);
   }
 
  private:
+  // The first k of a pair and the second, widened to float32.
+  struct Low {
+    const Bf16Panels& panels;
+    const uint32_t* pair;
+    HWY_INLINE VF operator()(size_t v) const {
+      const hn::RebindToUnsigned<DF> du;
+      return hn::BitCast(DF(), hn::ShiftLeft<16>(hn::LoadU(du, panels.Word(pair, v))));
+    }
+  };
+  struct High {
+    const Bf16Panels& panels;
+    const uint32_t* pair;
+    HWY_INLINE VF operator()(size_t v) const {
+      const hn::RebindToUnsigned<DF> du;
+      return hn::BitCast(DF(),
+                         hn::And(hn::LoadU(du, panels.Word(pair, v)), hn::Set(du, 0xffff0000u)));
+    }
+  };
+
   HWY_INLINE const uint32_t* Word(const uint32_t* pair, size_t v) const {
     return pair + static_cast<int64_t>(v / kPanelVectors) * panel_stride +
            v % kPanelVectors * kVectorLanes;
@@ -169,22 +212,26 @@ struct F32Panels {
   HWY_INLINE F32Panels At(int64_t panel, int64_t k) const {
     return {data + panel * panel_stride + k * k_stride, panel_stride, k_stride};
   }
+  HWY_INLINE F32Panels ThenFetch(const F32Panels&) const { return *this; }
 
   template <size_t kRows, size_t kPanels, class X>
   HWY_INLINE void Accumulate(const X& x, int64_t num_k,
                              VF (&sums)[kRows][kPanels * kPanelVectors]) const {
-    const DF d;
-    VF weights[kPanels * kPanelVectors];
     const float* HWY_RESTRICT from = data;
     for (int64_t k = 0; k < num_k; ++k, from += k_stride) {
-#pragma GCC unroll 16
-      for (size_t v = 0; v < kPanels * kPanelVectors; ++v) {
-        weights[v] = hn::LoadU(d, from + static_cast<int64_t>(v / kPanelVectors) * panel_stride +
-                                      v % kPanelVectors * kVectorLanes);
-      }
-      MultiplyAdd<kRows, kPanels>(x, k, weights, sums);
+      MultiplyAdd<kRows, kPanels>(x, k, Load{*this, from}, sums);
     }
   }
+
+ private:
+  struct Load {
+    const F32Panels& panels;
+    const float* from;
+    HWY_INLINE VF operator()(size_t v) const {
+      return hn::LoadU(DF(), from + static_cast<int64_t>(v / kPanelVectors) * panels.panel_stride +
+                                 v % kPanelVectors * kVectorLanes);
+    }
+  };
 };
 
 // ---- what happens to the sums ----
