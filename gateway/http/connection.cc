@@ -76,9 +76,10 @@ class Connection {
     error_code ignored;
     stream_.socket().set_option(asio::ip::tcp::no_delay(true), ignored);
     if (counted.count() > state_->options.max_connections) {
-      co_await Write(
+      Response refusal =
           Error(11, false,
-                RateLimited(Cat("more than ", state_->options.max_connections, " connections"))));
+                RateLimited(Cat("more than ", state_->options.max_connections, " connections")));
+      co_await Write(refusal);
     } else {
       while (!state_->draining && co_await ServeOne()) {
       }
@@ -97,9 +98,10 @@ class Connection {
     co_await http::async_read_header(stream_, buffer_, parser,
                                      asio::redirect_error(asio::use_awaitable, error));
     if (error == http::error::header_limit) {
-      co_await Write(Error(11, false,
-                           InvalidArgument("the request's header has more than ",
-                                           state_->options.max_header_bytes, " bytes")));
+      Response refusal = Error(11, false,
+                               InvalidArgument("the request's header has more than ",
+                                               state_->options.max_header_bytes, " bytes"));
+      co_await Write(refusal);
       co_return false;
     }
     if (error == http::error::body_limit) co_return co_await RefuseBody(parser);
@@ -107,7 +109,8 @@ class Connection {
       // Closed, silent for too long, or not HTTP.
       if (error.category() == http::make_error_code(http::error::bad_method).category() &&
           error != http::error::end_of_stream && error != http::error::partial_message) {
-        co_await Write(Error(11, false, InvalidArgument("not HTTP: ", error.message())));
+        Response refusal = Error(11, false, InvalidArgument("not HTTP: ", error.message()));
+        co_await Write(refusal);
       }
       co_return false;
     }
@@ -138,20 +141,26 @@ class Connection {
       page.set("Content-Security-Policy",
                "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
                "img-src data: blob:; connect-src 'self'");
-      co_return co_await Write(std::move(page), head);
+      co_return co_await Write(page, head);
     }
-    if (get && path == "/healthz") co_return co_await Write(Reply(200, "text/plain", "ok\n"), head);
-    if (get && path == "/readyz") co_return co_await Write(Readiness(), head);
+    if (get && path == "/healthz") {
+      Response reply = Reply(200, "text/plain", "ok\n");
+      co_return co_await Write(reply, head);
+    }
+    if (get && path == "/readyz") {
+      Response reply = Readiness();
+      co_return co_await Write(reply, head);
+    }
     if (get && path == "/v1/models") {
       const absl::Status allowed = Authorize(request);
-      co_return co_await Write(allowed.ok() ? Models() : Error(version_, keep_alive_, allowed),
-                               head);
+      Response reply = allowed.ok() ? Models() : Error(version_, keep_alive_, allowed);
+      co_return co_await Write(reply, head);
     }
     if (method == http::verb::options && !state_->options.cors_origin.empty()) {
       Response reply = Reply(204, "text/plain", "");
       reply.set(http::field::access_control_allow_methods, "GET, POST, OPTIONS");
       reply.set(http::field::access_control_allow_headers, "Authorization, Content-Type");
-      co_return co_await Write(std::move(reply));
+      co_return co_await Write(reply);
     }
     const bool known = path == "/" || path == "/healthz" || path == "/readyz" ||
                        path == "/v1/models" || path == "/v1/chat/completions";
@@ -163,7 +172,7 @@ class Connection {
       refusal.set(http::field::allow, path == "/v1/chat/completions" ? "POST" : "GET, HEAD");
     }
     Count(path, known ? 405 : 404);
-    co_return co_await Write(std::move(refusal), head);
+    co_return co_await Write(refusal, head);
   }
 
   asio::awaitable<bool> ServeChat(Parser& parser) {
@@ -250,14 +259,15 @@ class Connection {
                                                                   : kMaxPlainBodyBytes,
                         " bytes"));
     response.result(http::status::payload_too_large);
-    co_await Write(std::move(response));
+    co_await Write(response);
     co_await Linger();
     co_return false;
   }
 
   // A refusal before the body has been read: the rest of it would be taken for the next request.
   asio::awaitable<bool> RefuseUnread(const absl::Status& error) {
-    co_await Write(Error(version_, false, error));
+    Response refusal = Error(version_, false, error);
+    co_await Write(refusal);
     co_await Linger();
     co_return false;
   }
@@ -276,7 +286,8 @@ class Connection {
     }
   }
 
-  asio::awaitable<bool> Write(Response response, bool head = false) {
+  // By reference: GCC 12 destroys some temporaries of a co_await expression twice.
+  asio::awaitable<bool> Write(Response& response, bool head = false) {
     error_code error;
     stream_.expires_after(std::chrono::seconds(30));
     if (head) response.body().clear();
