@@ -85,7 +85,7 @@ class Cluster:
 
     def start_vision(self, targets, *flags, listen="127.0.0.1:0"):
         return Process(os.path.join(self.bin_folder, "vision_service"), "--listen=" + listen,
-                       "--metrics_listen=127.0.0.1:0", "--lm=" + targets, *flags)
+                       "--metrics_listen=127.0.0.1:0", "--lm_allow=" + targets, *flags)
 
     def stop(self):
         return [process.stop() for process in [self.gateway, *self.vision, *self.lm]]

@@ -187,6 +187,46 @@ class ServeTest(unittest.TestCase):
                          {alone})
 
 
+    def raw(self, data):
+        """All that comes back until the server closes."""
+        host, port = self.cluster.http.split(":")
+        received = b""
+        with socket.create_connection((host, int(port)), timeout=20) as client:
+            client.sendall(data)
+            while chunk := client.recv(65536):
+                received += chunk
+        return received
+
+    def test_hostile_http(self):
+        post = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
+        for data, status in [
+                (b"garbage\r\n\r\n", b"400"),
+                (b"GET / HTTP/1.1\r\nX: " + b"a" * 40000 + b"\r\n\r\n", b"400"),
+                (post + b"Content-Length: 99999999999\r\n\r\n", b"413"),
+                (post + b"Content-Length: -1\r\n\r\n", b"400"),
+                (post + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+                        b"2\r\n{}\r\n0\r\n\r\n", b"400"),
+                (b"HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"200")]:
+            self.assertEqual(self.raw(data)[9:12], status, data[:80])
+        health = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
+        ahead = self.raw((health + b"\r\n") * 2 + health + b"Connection: close\r\n\r\n")
+        self.assertEqual(ahead.count(b"HTTP/1.1 200"), 3)
+
+    def test_old_clients_and_expect(self):
+        body = json.dumps(ask("Hi", max_tokens=2, stream=True)).encode()
+        old = self.raw(b"POST /v1/chat/completions HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s"
+                       % (len(body), body))
+        self.assertTrue(old.endswith(b"data: [DONE]\n\n"), old)
+        self.assertNotIn(b"chunked", old)
+        host, port = self.cluster.http.split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as client:
+            client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
+                           b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))
+            self.assertTrue(client.recv(100).startswith(b"HTTP/1.1 100"))
+            client.sendall(body)
+            self.assertTrue(client.recv(100).startswith(b"HTTP/1.1 200"))
+
+
 class LimitsTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -225,28 +265,46 @@ class LimitsTest(unittest.TestCase):
 
 
 class FailoverTest(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.cluster = Cluster(BIN, num_lm=2, num_vision=2)
+    def setUp(self):
+        self.cluster = Cluster(BIN, num_lm=2, num_vision=2)
+        self.addCleanup(self.cluster.stop)
 
-    @classmethod
-    def tearDownClass(cls):
-        cls.cluster.stop()
+    def stream_with_loss(self, body, lose):
+        """Chunks of an answer during which `lose` was called once, with the replica at work."""
+        chunks = []
+        lost = False
+        for chunk in self.cluster.open_stream(body):
+            chunks.append(chunk)
+            if not lost and len(text_of(chunks)) > 20:
+                lost = True
+                lose(max(self.cluster.lm, key=lambda lm: self.cluster.metric(
+                    lm, "vl2_lm_sequences_running")))
+        self.assertTrue(lost)
+        self.assertEqual(chunks[-1], "[DONE]")
+        return chunks
+
+    def test_two_samples_survive_a_loss(self):
+        body = ask("Tell me.", max_tokens=500, temperature=1, seed=3, n=2)
+        unbroken = self.cluster.stream(body)
+        broken = self.stream_with_loss(body, lambda lm: lm.kill())
+        for index in range(2):
+            self.assertEqual(text_of(broken, index), text_of(unbroken, index))
+
+    def test_the_same_replica_after_a_restart(self):
+        self.cluster.lm.pop().kill()
+        body = ask("Tell me.", max_tokens=500, temperature=1, seed=3)
+        unbroken = text_of(self.cluster.stream(body))
+
+        def restart(lm):
+            lm.kill()
+            self.cluster.lm = [self.cluster.start_lm(listen=lm.address)]
+
+        self.assertEqual(text_of(self.stream_with_loss(body, restart)), unbroken)
 
     def test_lost_replicas_are_not_lost_answers(self):
         body = scene(max_tokens=400, temperature=1, seed=3)
         unbroken = text_of(self.cluster.stream(body))
-        chunks = []
-        killed = None
-        for chunk in self.cluster.open_stream(body):
-            chunks.append(chunk)
-            if killed is None and len(text_of(chunks)) > 20:
-                # The one that is at work.
-                killed = max(self.cluster.lm, key=lambda lm: self.cluster.metric(
-                    lm, "vl2_lm_sequences_running"))
-                killed.kill()
-        self.assertEqual(chunks[-1], "[DONE]")
-        self.assertIsNotNone(killed)
+        chunks = self.stream_with_loss(body, lambda lm: lm.kill())
         self.assertEqual(text_of(chunks), unbroken)
         self.assertIn("language replica lost", self.cluster.gateway.text())
 
