@@ -182,6 +182,7 @@ bool EngineCore::Step() {
   const double ms = std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
   scheduler_.CommitStep(step, ms, [this](int32_t from, int32_t to) { cache_.CopyBlock(from, to); });
   SampleStep(step, logits);
+  if (options_.on_step) options_.on_step(ms);
   return true;
 }
 
@@ -263,8 +264,8 @@ absl::Status EngineCore::SampleToken(Sequence& sequence, int sample_index,
   sequence.sink->OnToken(sample_index, token);
 
   const auto& stops = sequence.request.stop_token_ids;
-  if (token.id == options_.end_token_id ||
-      std::find(stops.begin(), stops.end(), token.id) != stops.end()) {
+  const bool is_end = token.id == options_.end_token_id && !sequence.request.ignore_end;
+  if (is_end || std::find(stops.begin(), stops.end(), token.id) != stops.end()) {
     sample.finished = true;
     sequence.sink->OnSampleFinished(sample_index, FinishReason::kStop);
   } else if (static_cast<int64_t>(sample.generated.size()) >= sequence.max_new_tokens) {

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -25,6 +26,8 @@ struct EngineOptions {
   // Requests that have not ended, waiting ones included; more are refused with RESOURCE_EXHAUSTED.
   int64_t max_sequences = 256;
   int32_t end_token_id = 0;  // ends a sample; from the tokenizer, not from config.json
+  // Hears each step's duration, on the engine thread; may be empty.
+  std::function<void(double step_ms)> on_step;
 
   absl::Status Validate() const;
 };

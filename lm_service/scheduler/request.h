@@ -40,6 +40,7 @@ struct GenerateRequest {
   SamplingParams sampling;
   int64_t max_new_tokens = 0;           // 0: what the context leaves
   std::vector<int32_t> stop_token_ids;  // each ends a sample and is reported as its last token
+  bool ignore_end = false;              // the model's end token does not end a sample
   std::string cache_salt;               // requests share prefixes only within one salt
   std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
 };
@@ -57,7 +58,7 @@ struct GenerateStats {
 };
 
 // Receives a request's events. Called by the engine thread, in order; must not block or call back
-// into the engine. OnFinished is the last call, made exactly once.
+// into the engine, Engine::Cancel aside. OnFinished is the last call, made exactly once.
 class GenerateSink {
  public:
   virtual ~GenerateSink() = default;

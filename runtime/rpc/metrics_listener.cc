@@ -48,7 +48,7 @@ absl::StatusOr<std::unique_ptr<MetricsListener>> MetricsListener::Start(
   VL2_ASSIGN_OR_RETURN(const std::string numeric, NumericAddress(address));
   std::unique_ptr<MetricsListener> listener(new MetricsListener(metrics, std::move(ready)));
   const char* options[] = {"listening_ports",    numeric.c_str(), "num_threads", "2",
-                                 "request_timeout_ms", "5000",          nullptr};
+                           "request_timeout_ms", "5000",          nullptr};
   const mg_callbacks callbacks = {};
   listener->context_ = mg_start(&callbacks, nullptr, options);
   if (listener->context_ == nullptr) {

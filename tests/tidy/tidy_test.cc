@@ -132,6 +132,8 @@ const std::map<std::string, std::vector<std::string_view>, std::greater<>>& Laye
            {"runtime/", "lm_service/kv_cache/", "lm_service/sampling/", "lm_service/scheduler/",
             "lm_service/model/"}},
           {"lm_service/", {"runtime/", "vl2/v1/"}},
+          // The end token is the tokenizer's.
+          {"lm_service/main.cc", {"lm_service/", "runtime/", "text/", "vl2/v1/"}},
           {"gateway/", {"runtime/base/", "runtime/rpc/", "text/", "vl2/v1/"}},
           {"client/", {"runtime/base/", "runtime/rpc/", "text/", "vl2/v1/"}},
       };

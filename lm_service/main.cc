@@ -1,0 +1,171 @@
+// lm_service: the language service. See --help; every flag can be set as VL2_<FLAG> too.
+#include <algorithm>
+#include <cstdint>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "lm_service/engine/engine.h"
+#include "lm_service/service/engine_metrics.h"
+#include "lm_service/service/language_service.h"
+#include "runtime/base/log.h"
+#include "runtime/base/status.h"
+#include "runtime/checkpoint/checkpoint.h"
+#include "runtime/ops/cpu/cpu_target.h"
+#include "runtime/rpc/flag_environment.h"
+#include "runtime/rpc/model_info.h"
+#include "runtime/rpc/server_scaffold.h"
+#include "runtime/rpc/termination.h"
+#include "text/tokenizer.h"
+
+ABSL_FLAG(std::string, model, "", "Folder of a DeepSeek-VL2 checkpoint.");
+ABSL_FLAG(std::string, model_name, "", "Name shown to clients; empty: the folder's name.");
+ABSL_FLAG(std::string, listen, "127.0.0.1:50061", "host:port for gRPC; port 0: any free one.");
+ABSL_FLAG(std::string, advertise, "",
+          "host:port under which the vision service reaches this one; empty: as listened on.");
+ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:9061",
+          "host:port for /metrics, /healthz and /readyz; empty: none.");
+ABSL_FLAG(std::string, port_file, "", "File that gets the ports once they are open; empty: none.");
+ABSL_FLAG(std::string, ops, "cpu", "Backend: cpu or ref.");
+ABSL_FLAG(int, threads, 0, "Threads that compute; 0: as many as the machine has.");
+ABSL_FLAG(int64_t, cache_tokens, 0,
+          "Tokens that the key-value cache holds; 0: as --cache_bytes says.");
+ABSL_FLAG(int64_t, cache_bytes, int64_t{2} << 30,
+          "Bytes of the key-value cache, when --cache_tokens is 0.");
+ABSL_FLAG(int64_t, max_batch_tokens, 512, "Tokens computed in one step at most.");
+ABSL_FLAG(int64_t, max_step_ms, 250, "Duration that a step aims at, milliseconds.");
+ABSL_FLAG(int64_t, max_running, 64, "Sequences computed at a time at most.");
+ABSL_FLAG(int64_t, max_sequences, 256, "Sequences taken at most, waiting ones included.");
+ABSL_FLAG(int64_t, slot_wait_timeout_ms, 60'000,
+          "How long a sequence waits for embeddings without progress, milliseconds.");
+ABSL_FLAG(int64_t, max_embedding_bytes, int64_t{1} << 30,
+          "Host memory for pictures of all sequences, bytes.");
+ABSL_FLAG(int64_t, max_waiting_events, 4096,
+          "Events that wait for a slow client before its call ends, count.");
+ABSL_FLAG(int64_t, drain_timeout_ms, 30'000,
+          "How long running calls may go on after SIGTERM, milliseconds.");
+
+namespace vl2 {
+namespace {
+
+struct Options {
+  std::string model = absl::GetFlag(FLAGS_model);
+  std::string model_name = absl::GetFlag(FLAGS_model_name);
+  std::string ops = absl::GetFlag(FLAGS_ops);
+  std::string advertise = absl::GetFlag(FLAGS_advertise);
+  int threads = absl::GetFlag(FLAGS_threads);
+  int64_t cache_tokens = absl::GetFlag(FLAGS_cache_tokens);
+  int64_t cache_bytes = absl::GetFlag(FLAGS_cache_bytes);
+  ServerOptions server = {.service_name = "lm_service",
+                          .listen = absl::GetFlag(FLAGS_listen),
+                          .metrics_listen = absl::GetFlag(FLAGS_metrics_listen),
+                          .port_file = absl::GetFlag(FLAGS_port_file),
+                          .drain_timeout_ms = absl::GetFlag(FLAGS_drain_timeout_ms)};
+  LanguageServiceOptions service = {.max_waiting_events = absl::GetFlag(FLAGS_max_waiting_events)};
+
+  absl::Status Validate() const;
+  EngineOptions Engine(const LanguageConfig& config, int32_t end_token_id) const;
+};
+
+absl::Status Options::Validate() const {
+  if (model.empty()) return InvalidArgument("--model is needed, see --help");
+  if (threads < 0 || threads > ThreadPool::kMaxThreads) {
+    return InvalidArgument("--threads ", threads, " is outside [0, ", ThreadPool::kMaxThreads, "]");
+  }
+  if (cache_tokens < 0) return InvalidArgument("--cache_tokens ", cache_tokens, " is negative");
+  if (cache_tokens == 0 && cache_bytes < 1) {
+    return InvalidArgument("--cache_bytes ", cache_bytes, " must be at least 1");
+  }
+  VL2_RETURN_IF_ERROR(server.Validate());
+  return service.Validate();
+}
+
+EngineOptions Options::Engine(const LanguageConfig& config, int32_t end_token_id) const {
+  EngineOptions options;
+  options.scheduler.num_blocks =
+      cache_tokens > 0 ? BlocksFor(cache_tokens) : cache_bytes / KvCache::BlockBytes(config);
+  options.scheduler.max_running = absl::GetFlag(FLAGS_max_running);
+  options.scheduler.max_batch_tokens = absl::GetFlag(FLAGS_max_batch_tokens);
+  options.scheduler.max_step_ms = absl::GetFlag(FLAGS_max_step_ms);
+  options.scheduler.slot_wait_timeout_ms = absl::GetFlag(FLAGS_slot_wait_timeout_ms);
+  options.scheduler.max_embedding_bytes = absl::GetFlag(FLAGS_max_embedding_bytes);
+  options.max_sequences = absl::GetFlag(FLAGS_max_sequences);
+  options.end_token_id = end_token_id;
+  return options;
+}
+
+absl::StatusOr<v1::ModelInfo> MakeInfo(const Options& options, const Checkpoint& checkpoint,
+                                       const EngineOptions& engine) {
+  VL2_ASSIGN_OR_RETURN(v1::ModelInfo info, ReadModelInfo(options.model, options.model_name));
+  VL2_ASSIGN_OR_RETURN(*info.mutable_model_id(), checkpoint.ModelId());
+  const LanguageConfig& config = checkpoint.config().language_config;
+  const bool bf16 = checkpoint.View("language.lm_head.weight").dtype == DType::kBF16;
+  info.set_weight_dtype(bf16 ? "bf16" : "f32");
+  info.set_device(options.ops == "cpu" ? Cat("cpu ", CpuTarget()) : options.ops);
+  info.set_hidden_size(config.hidden_size);
+  info.set_max_context_tokens(config.max_position_embeddings);
+  auto& limits = *info.mutable_limits();
+  limits["cache_tokens"] = engine.scheduler.num_blocks * kBlockTokens;
+  limits["max_running_sequences"] = engine.scheduler.max_running;
+  limits["max_sequences"] = engine.max_sequences;
+  limits["max_embedding_bytes"] = engine.scheduler.max_embedding_bytes;
+  limits["slot_wait_timeout_ms"] = engine.scheduler.slot_wait_timeout_ms;
+  return info;
+}
+
+absl::Status Run(TerminationSignal& signal) {
+  const Options options;
+  VL2_RETURN_IF_ERROR(options.Validate());
+  VL2_ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(options.model));
+  VL2_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::Load(options.model));
+  const auto num_cores = static_cast<int>(std::thread::hardware_concurrency());
+  ThreadPool pool(options.threads > 0 ? options.threads : num_cores);
+  VL2_ASSIGN_OR_RETURN(const std::unique_ptr<Ops> ops, MakeOps(options.ops, &pool));
+
+  Metrics metrics;
+  EngineMetrics engine_metrics(metrics);
+  EngineOptions engine_options =
+      options.Engine(checkpoint->config().language_config, tokenizer.control_ids().end);
+  engine_options.on_step = [&](double step_ms) { engine_metrics.OnStep(step_ms); };
+  VL2_RETURN_IF_ERROR(engine_options.Validate());
+  VL2_ASSIGN_OR_RETURN(v1::ModelInfo info, MakeInfo(options, *checkpoint, engine_options));
+  Log(Severity::kInfo, "loading", {{"model", options.model}, {"model_id", info.model_id()}});
+  const auto model = LanguageModel::Load(*checkpoint, *ops);
+
+  VL2_ASSIGN_OR_RETURN(const auto engine, Engine::Start(engine_options, *model));
+  engine_metrics.Watch(*engine);
+  LanguageServiceImpl service(options.service, *engine, engine_metrics, std::move(info));
+  VL2_ASSIGN_OR_RETURN(const auto server,
+                       ServerScaffold::Start(options.server, {&service}, metrics));
+  service.SetAddress(options.advertise.empty() ? server->address() : options.advertise);
+  server->SetServing(true);
+  const int number = signal.Wait();
+  Log(Severity::kInfo, "stopping", {{"signal", number}});
+  server->Drain();
+  engine->Stop();
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace vl2
+
+int main(int argc, char** argv) {
+  vl2::TerminationSignal signal;
+  absl::SetProgramUsageMessage(
+      "lm_service --model DIR [flags]\n"
+      "Token ids and embeddings in, token ids out: vl2.v1.LanguageService.");
+  absl::Status status = vl2::SetFlagsFromEnvironment();
+  if (status.ok() && absl::ParseCommandLine(argc, argv).size() != 1) {
+    status = vl2::InvalidArgument("takes flags only, see --help");
+  }
+  if (status.ok()) status = vl2::Run(signal);
+  if (!status.ok()) {
+    std::cerr << "lm_service: " << vl2::Message(status) << "\n";
+    return 1;
+  }
+  return 0;
+}

@@ -1,0 +1,33 @@
+// EngineMetrics: what the language service tells Prometheus.
+//
+// Threading: thread-safe. The engine outlives the last scrape after Watch.
+#pragma once
+
+#include "absl/status/status.h"
+#include "lm_service/engine/engine.h"
+#include "runtime/rpc/metrics.h"
+
+namespace vl2 {
+
+class EngineMetrics {
+ public:
+  explicit EngineMetrics(Metrics& metrics);
+
+  // Adds the engine's snapshot to every scrape.
+  void Watch(const Engine& engine);
+
+  // For EngineOptions::on_step.
+  void OnStep(double step_ms) { step_ms_.Observe(step_ms); }
+  void OnCallEnd(const absl::Status& status, const GenerateStats& stats);
+  void OnUpload(int64_t num_bytes) { upload_bytes_.Add(static_cast<double>(num_bytes)); }
+
+ private:
+  Metrics& metrics_;
+  MetricHistogram step_ms_;
+  MetricHistogram queue_ms_;
+  MetricHistogram prefill_ms_;
+  MetricHistogram token_ms_;
+  MetricCounter upload_bytes_;
+};
+
+}  // namespace vl2

@@ -1,0 +1,81 @@
+#include "lm_service/service/upload_call.h"
+
+#include <utility>
+#include <vector>
+
+#include "lm_service/service/wire.h"
+#include "runtime/base/status.h"
+#include "runtime/rpc/grpc_status.h"
+
+namespace vl2 {
+namespace {
+
+constexpr std::chrono::milliseconds kRetryPause{5};
+
+}  // namespace
+
+UploadCall* UploadCall::Start(LanguageServiceState& state, v1::UploadSummary& summary) {
+  auto* const call = new UploadCall(state, summary);
+  call->StartRead(&call->request_);
+  return call;
+}
+
+void UploadCall::OnReadDone(bool ok) {
+  if (!ok) {
+    // The caller has said all, or is gone; then nobody reads the status.
+    Finish(has_header_ ? grpc::Status::OK
+                       : StatusToGrpc(InvalidArgument("the stream ended before its header")));
+    return;
+  }
+  if (!has_header_) {
+    if (const absl::Status status = TakeHeader(); !status.ok()) {
+      Finish(StatusToGrpc(status));
+      return;
+    }
+    StartRead(&request_);
+    return;
+  }
+  give_up_ = std::chrono::steady_clock::now() +
+             std::chrono::milliseconds(state_.options.upload_retry_timeout_ms);
+  HandOver();
+}
+
+absl::Status UploadCall::TakeHeader() {
+  if (!request_.has_header()) return InvalidArgument("the first message is no header");
+  header_ = request_.header();
+  if (header_.model_id() != state_.info.model_id()) {
+    return absl::FailedPreconditionError(Cat("embeddings of model ", header_.model_id(),
+                                             ", this service runs ", state_.info.model_id()));
+  }
+  if (header_.dtype() != v1::DTYPE_F32 && header_.dtype() != v1::DTYPE_BF16) {
+    return InvalidArgument("dtype ", static_cast<int>(header_.dtype()), " is neither F32 nor BF16");
+  }
+  has_header_ = true;
+  return state_.tickets.Check(header_.sequence_id(), header_.slot(), header_.upload_token());
+}
+
+absl::Status UploadCall::TakeChunk() {
+  if (!request_.has_chunk()) return InvalidArgument("a message after the header is no chunk");
+  const v1::UploadChunk& chunk = request_.chunk();
+  VL2_ASSIGN_OR_RETURN(std::vector<float> rows,
+                       FromWire(chunk, header_.dtype(), state_.info.hidden_size()));
+  VL2_RETURN_IF_ERROR(state_.engine.AddEmbeddings(header_.sequence_id(), header_.slot(),
+                                                  chunk.first_embedding(), std::move(rows)));
+  state_.metrics.OnUpload(static_cast<int64_t>(chunk.data().size()));
+  summary_.set_num_embeddings(summary_.num_embeddings() + chunk.num_embeddings());
+  return absl::OkStatus();
+}
+
+void UploadCall::HandOver() {
+  const absl::Status status = TakeChunk();
+  if (status.ok()) {
+    StartRead(&request_);
+  } else if (absl::IsResourceExhausted(status) && std::chrono::steady_clock::now() < give_up_) {
+    // The engine takes what waits before its next step.
+    alarm_.Set(std::chrono::system_clock::now() + kRetryPause, [this](bool) { HandOver(); });
+  } else {
+    Finish(StatusToGrpc(status));
+  }
+}
+
+}  // namespace vl2
