@@ -222,7 +222,12 @@ TEST(LanguageServiceTest, AFullEngineSaysSo) {
 
 TEST(LanguageServiceTest, AClientThatReadsTooSlowlyIsLetGo) {
   LanguageServer server(TestEngineOptions(), {.max_waiting_events = 64});
-  const auto stub = LanguageStub(server.address());
+  // A small window: most of the answer has to wait at the server, however fast the machine is.
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 4096);
+  const auto stub = v1::LanguageService::NewStub(
+      grpc::CreateCustomChannel(server.address(), grpc::InsecureChannelCredentials(), arguments));
   grpc::ClientContext context;
   v1::GenerateRequest request = TextRequest(3, 300);
   request.set_num_samples(16);
@@ -234,6 +239,7 @@ TEST(LanguageServiceTest, AClientThatReadsTooSlowlyIsLetGo) {
   // Nothing is read until the engine has given up.
   CallRecord record;
   ASSERT_TRUE(ReadEvent(*reader, record));
+  EXPECT_TRUE(server.BecomesBusy());
   EXPECT_TRUE(server.BecomesIdle());
   while (ReadEvent(*reader, record)) {
   }

@@ -1,0 +1,66 @@
+// Encoding: one picture on its way through the vision engine, and its embeddings afterwards.
+//
+// Owns: the assembled embeddings; tiles and file bytes only while they are needed.
+// Threading: rows below num_ready() may be read by any thread; the rest belongs to the engine.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "vision_service/image/preprocess.h"
+#include "vision_service/model/tile_assembler.h"
+
+namespace vl2 {
+
+// A complete file; counted in the engine's held bytes while its HeldImage lives.
+using ImageBytes = std::shared_ptr<const std::string>;
+
+struct EncodeJob {
+  ImageBytes bytes;
+  DecodePolicy policy;
+  Tiling tiling;
+  TilePlan plan;  // ImagePreprocessor::Plan of the above
+  std::string content_key;
+};
+
+struct EncodingTimings {
+  double decode_ms = 0;
+  double tiling_ms = 0;
+  double queue_ms = 0;   // from the first tile's being ready to the encoder's taking it
+  double encode_ms = 0;  // from the first tile's start to the last tile's end
+};
+
+struct Encoding {
+  using Clock = std::chrono::steady_clock;
+
+  Encoding(const EncodeJob& job, TileAssembler assembler)
+      : job(job), assembler(std::move(assembler)) {}
+
+  EncodeJob job;  // bytes are dropped after decoding
+  // Written by the engine thread. Final below num_ready.
+  TileAssembler assembler;
+  std::atomic<int64_t> num_ready{0};
+  std::atomic<int> num_encoded_tiles{0};
+
+  // Guarded by the engine's mutex.
+  std::deque<std::pair<int, Tile>> tiles;  // cut, not taken by the encoder yet
+  int num_taken_tiles = 0;
+  int num_subscribers = 0;
+  bool ended = false;  // done, failed, or left by all
+  absl::Status status;
+  EncodingTimings timings;
+  Clock::time_point first_cut, first_taken;
+
+  int64_t num_bytes() const {
+    const ConstMatrix rows = assembler.embeddings();
+    return rows.rows * rows.cols * static_cast<int64_t>(sizeof(float));
+  }
+};
+
+}  // namespace vl2

@@ -1,0 +1,177 @@
+// VisionEngine: pictures in, embeddings in prompt order out, as their tile rows complete.
+//
+// Decode workers turn files into tiles; one engine thread owns the encoder and takes tiles from all
+// pictures, the oldest picture's first, so that its rows complete in order. Equal pictures share
+// one encoding, in flight or cached. A picture that nobody waits for any more leaves the queue.
+//
+// Owns: its threads (joined by Stop or the destructor), the cache.
+// Threading: thread-safe. Errors: RESOURCE_EXHAUSTED names the limit; UNAVAILABLE when stopping.
+// Limits: VisionEngineOptions. Outlives everything it gave out.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "runtime/base/mutex.h"
+#include "runtime/base/sha256.h"
+#include "vision_service/engine/embedding_cache.h"
+#include "vision_service/engine/encoding.h"
+#include "vision_service/image/preprocess.h"
+#include "vision_service/model/vision_encoder.h"
+
+namespace vl2 {
+
+struct VisionEngineOptions {
+  // One tile keeps a CPU busy; more at a time would only delay the first rows.
+  int max_batch_tiles = 1;
+  int num_decode_threads = 2;  // also how many pictures are in memory as pixels
+  int64_t max_queued_tiles = 512;
+  int64_t max_held_images = 256;
+  int64_t max_held_bytes = int64_t{512} << 20;  // of files
+  int64_t cache_bytes = int64_t{1} << 30;       // of embeddings; 0: none
+  ImageLimits image_limits;
+
+  absl::Status Validate() const;
+};
+
+struct VisionEngineSnapshot {
+  int64_t num_queued_tiles = 0;
+  int64_t num_held_images = 0;
+  int64_t held_bytes = 0;
+  int64_t cache_bytes = 0;
+  int64_t num_encodings = 0;      // in flight
+  int64_t num_encoded_tiles = 0;  // since the start, as all below
+  int64_t num_cache_hits = 0;
+  int64_t num_shared = 0;  // requests that joined an encoding in flight
+  int64_t num_cancelled = 0;
+};
+
+class VisionEngine;
+
+// A file that arrives piece by piece. Its bytes count in the engine's limits while it lives.
+// Threading: one thread at a time.
+class HeldImage {
+ public:
+  ~HeldImage();
+  // INVALID_ARGUMENT beyond ImageLimits::max_bytes; RESOURCE_EXHAUSTED when the engine holds too
+  // much.
+  absl::Status Append(std::string_view chunk);
+  const std::string& bytes() const { return *bytes_; }
+  ImageBytes shared_bytes() const { return bytes_; }
+  // Once, after the last Append.
+  Sha256Digest Digest() { return sha_.Finish(); }
+
+ private:
+  friend class VisionEngine;
+  explicit HeldImage(VisionEngine& engine)
+      : engine_(engine), bytes_(std::make_shared<std::string>()) {}
+  VisionEngine& engine_;
+  std::shared_ptr<std::string> bytes_;
+  Sha256 sha_;
+};
+
+// One party's interest in an encoding; leaves it when destroyed. Threading: thread-safe.
+class EncodeSubscription {
+ public:
+  ~EncodeSubscription();
+  // Embeddings [0, num_ready()) are final and may be read through embeddings().
+  int64_t num_ready() const { return encoding_->num_ready.load(std::memory_order_acquire); }
+  ConstMatrix embeddings() const { return encoding_->assembler.embeddings(); }
+  int num_encoded_tiles() const { return encoding_->num_encoded_tiles; }
+  int num_tiles() const { return encoding_->job.plan.num_tiles; }
+  bool from_cache() const { return from_cache_; }
+  // Whether it failed; OK while under way.
+  absl::Status status() const;
+  EncodingTimings timings() const;
+
+ private:
+  friend class VisionEngine;
+  EncodeSubscription(VisionEngine& engine, std::shared_ptr<Encoding> encoding, bool from_cache,
+                     std::function<void()> on_progress)
+      : engine_(engine),
+        encoding_(std::move(encoding)),
+        from_cache_(from_cache),
+        on_progress_(std::move(on_progress)) {}
+  VisionEngine& engine_;
+  const std::shared_ptr<Encoding> encoding_;
+  const bool from_cache_;
+  const std::function<void()> on_progress_;
+};
+
+class VisionEngine {
+ public:
+  // `encoder` outlives this and is used by the engine thread alone from now on.
+  static absl::StatusOr<std::unique_ptr<VisionEngine>> Start(const VisionEngineOptions& options,
+                                                             const ImageProcessorConfig& config,
+                                                             VisionEncoder& encoder);
+  ~VisionEngine();
+
+  // Room for one more picture, or RESOURCE_EXHAUSTED.
+  absl::StatusOr<std::unique_ptr<HeldImage>> Hold();
+
+  // Joins or begins the encoding of job.content_key. `on_progress` is called when a tile is done
+  // and when the encoding ends, by the engine's threads, possibly once more after the subscription
+  // has gone; it must not block.
+  absl::StatusOr<std::shared_ptr<EncodeSubscription>> Encode(const EncodeJob& job,
+                                                             std::function<void()> on_progress);
+
+  bool IsCached(const std::string& content_key) const;
+  const ImagePreprocessor& preprocessor() const { return preprocessor_; }
+  const VisionEngineOptions& options() const { return options_; }
+  int64_t hidden() const { return hidden_; }
+  VisionEngineSnapshot snapshot() const;
+
+  // Ends all encodings with UNAVAILABLE and joins the threads.
+  void Stop();
+
+ private:
+  friend class HeldImage;
+  friend class EncodeSubscription;
+  struct TakenTile {
+    std::shared_ptr<Encoding> encoding;
+    int index = 0;
+    Tile tile;
+  };
+  using Subscribers = std::vector<std::weak_ptr<EncodeSubscription>>;
+
+  VisionEngine(const VisionEngineOptions& options, const ImageProcessorConfig& config,
+               VisionEncoder& encoder);
+  void RunDecoder();
+  void RunEncoder();
+  // Decodes and cuts one picture, part by part.
+  absl::Status CutTiles(const std::shared_ptr<Encoding>& encoding);
+  std::vector<TakenTile> TakeTiles() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EncodeTiles(std::vector<TakenTile>& taken);
+  void End(const std::shared_ptr<Encoding>& encoding, const absl::Status& status)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Leave(Encoding& encoding);
+
+  const VisionEngineOptions options_;
+  const ImagePreprocessor preprocessor_;
+  const PixelNormalizer normalizer_;
+  VisionEncoder& encoder_;
+  const int64_t hidden_;
+  GrowingMatrix pixels_memory_, out_memory_;  // of the engine thread
+
+  mutable Mutex mutex_;
+  CondVar decode_changed_, tiles_changed_;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::deque<std::shared_ptr<Encoding>> to_decode_ ABSL_GUARDED_BY(mutex_);
+  std::deque<std::shared_ptr<Encoding>> order_ ABSL_GUARDED_BY(mutex_);  // in flight, oldest first
+  std::unordered_map<std::string, std::shared_ptr<Encoding>> in_flight_ ABSL_GUARDED_BY(mutex_);
+  std::unordered_map<const Encoding*, Subscribers> subscribers_ ABSL_GUARDED_BY(mutex_);
+  EmbeddingCache cache_ ABSL_GUARDED_BY(mutex_);
+  VisionEngineSnapshot snapshot_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace vl2

@@ -1,0 +1,161 @@
+// vision_service: the vision service. See --help; every flag can be set as VL2_<FLAG> too.
+#include <cstdint>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "runtime/base/json.h"
+#include "runtime/base/log.h"
+#include "runtime/base/status.h"
+#include "runtime/checkpoint/checkpoint.h"
+#include "runtime/ops/cpu/cpu_target.h"
+#include "runtime/rpc/flag_environment.h"
+#include "runtime/rpc/model_info.h"
+#include "runtime/rpc/server_scaffold.h"
+#include "runtime/rpc/termination.h"
+#include "vision_service/engine/vision_engine.h"
+#include "vision_service/service/vision_service.h"
+
+ABSL_FLAG(std::string, model, "", "Folder of a DeepSeek-VL2 checkpoint.");
+ABSL_FLAG(std::string, model_name, "", "Name shown to clients; empty: the folder's name.");
+ABSL_FLAG(std::string, listen, "127.0.0.1:50062", "host:port for gRPC; port 0: any free one.");
+ABSL_FLAG(std::string, advertise, "",
+          "host:port under which others reach this service; empty: as listened on.");
+ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:9062",
+          "host:port for /metrics, /healthz and /readyz; empty: none.");
+ABSL_FLAG(std::string, port_file, "", "File that gets the ports once they are open; empty: none.");
+ABSL_FLAG(std::vector<std::string>, lm_allow, {},
+          "Language services that embeddings may go to: host or host:port, separated by commas; "
+          "empty: loopback addresses.");
+ABSL_FLAG(std::string, ops, "cpu", "Backend: cpu or ref.");
+ABSL_FLAG(int, threads, 0, "Threads that encode; 0: as many as the machine has.");
+ABSL_FLAG(int, decode_threads, 2, "Threads that decode and cut pictures, one picture each.");
+ABSL_FLAG(int, max_batch_tiles, 1, "Tiles encoded at a time at most.");
+ABSL_FLAG(int64_t, max_queued_tiles, 512, "Tiles of all pictures in the queue at most.");
+ABSL_FLAG(int64_t, max_held_images, 256, "Pictures held at a time at most.");
+ABSL_FLAG(int64_t, max_held_bytes, int64_t{512} << 20, "Bytes of their files at most.");
+ABSL_FLAG(int64_t, held_image_timeout_ms, 120'000,
+          "How long a picture is held without use, milliseconds.");
+ABSL_FLAG(int64_t, cache_bytes, int64_t{1} << 30, "Bytes of cached embeddings; 0: no cache.");
+ABSL_FLAG(int64_t, max_image_bytes, int64_t{20} << 20, "Bytes of one file at most.");
+ABSL_FLAG(int64_t, max_image_pixels, int64_t{1} << 26, "Pixels of one picture at most.");
+ABSL_FLAG(int64_t, drain_timeout_ms, 30'000,
+          "How long running calls may go on after SIGTERM, milliseconds.");
+
+namespace vl2 {
+namespace {
+
+struct Options {
+  std::string model = absl::GetFlag(FLAGS_model);
+  std::string model_name = absl::GetFlag(FLAGS_model_name);
+  std::string ops = absl::GetFlag(FLAGS_ops);
+  std::string advertise = absl::GetFlag(FLAGS_advertise);
+  std::vector<std::string> lm_allow = absl::GetFlag(FLAGS_lm_allow);
+  int threads = absl::GetFlag(FLAGS_threads);
+  ServerOptions server = {.service_name = "vision_service",
+                          .listen = absl::GetFlag(FLAGS_listen),
+                          .metrics_listen = absl::GetFlag(FLAGS_metrics_listen),
+                          .port_file = absl::GetFlag(FLAGS_port_file),
+                          .drain_timeout_ms = absl::GetFlag(FLAGS_drain_timeout_ms)};
+  VisionServiceOptions service = {.held_image_timeout_ms =
+                                      absl::GetFlag(FLAGS_held_image_timeout_ms)};
+  VisionEngineOptions engine = {.max_batch_tiles = absl::GetFlag(FLAGS_max_batch_tiles),
+                                .num_decode_threads = absl::GetFlag(FLAGS_decode_threads),
+                                .max_queued_tiles = absl::GetFlag(FLAGS_max_queued_tiles),
+                                .max_held_images = absl::GetFlag(FLAGS_max_held_images),
+                                .max_held_bytes = absl::GetFlag(FLAGS_max_held_bytes),
+                                .cache_bytes = absl::GetFlag(FLAGS_cache_bytes),
+                                .image_limits = {}};
+
+  absl::Status Validate();
+};
+
+absl::Status Options::Validate() {
+  if (model.empty()) return InvalidArgument("--model is needed, see --help");
+  if (threads < 0 || threads > ThreadPool::kMaxThreads) {
+    return InvalidArgument("--threads ", threads, " is outside [0, ", ThreadPool::kMaxThreads, "]");
+  }
+  const int64_t max_image_bytes = absl::GetFlag(FLAGS_max_image_bytes);
+  if (max_image_bytes < 1) {
+    return InvalidArgument("--max_image_bytes ", max_image_bytes, " must be at least 1");
+  }
+  engine.image_limits.max_bytes = static_cast<size_t>(max_image_bytes);
+  engine.image_limits.max_pixels = absl::GetFlag(FLAGS_max_image_pixels);
+  VL2_RETURN_IF_ERROR(server.Validate());
+  VL2_RETURN_IF_ERROR(engine.Validate());
+  return service.Validate();
+}
+
+absl::StatusOr<v1::ModelInfo> MakeInfo(const Options& options, const Checkpoint& checkpoint) {
+  VL2_ASSIGN_OR_RETURN(v1::ModelInfo info, ReadModelInfo(options.model, options.model_name));
+  VL2_ASSIGN_OR_RETURN(*info.mutable_model_id(), checkpoint.ModelId());
+  const bool bf16 = checkpoint.View("image_newline").dtype == DType::kBF16;
+  info.set_weight_dtype(bf16 ? "bf16" : "f32");
+  info.set_device(options.ops == "cpu" ? Cat("cpu ", CpuTarget()) : options.ops);
+  info.set_hidden_size(checkpoint.config().projector_config.n_embed);
+  info.set_max_context_tokens(checkpoint.config().language_config.max_position_embeddings);
+  auto& limits = *info.mutable_limits();
+  limits["max_image_bytes"] = static_cast<int64_t>(options.engine.image_limits.max_bytes);
+  limits["max_image_pixels"] = options.engine.image_limits.max_pixels;
+  limits["max_queued_tiles"] = options.engine.max_queued_tiles;
+  limits["max_held_images"] = options.engine.max_held_images;
+  limits["max_held_bytes"] = options.engine.max_held_bytes;
+  limits["held_image_timeout_ms"] = options.service.held_image_timeout_ms;
+  return info;
+}
+
+absl::Status Run(TerminationSignal& signal) {
+  Options options;
+  VL2_RETURN_IF_ERROR(options.Validate());
+  VL2_ASSIGN_OR_RETURN(const auto peers, PeerAllowList::Make(options.lm_allow));
+  VL2_ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(options.model));
+  VL2_ASSIGN_OR_RETURN(const Json processor_json,
+                       ParseJsonFile(options.model + "/processor_config.json"));
+  VL2_ASSIGN_OR_RETURN(const ImageProcessorConfig processor,
+                       ParseImageProcessorConfig(processor_json));
+  VL2_ASSIGN_OR_RETURN(v1::ModelInfo info, MakeInfo(options, *checkpoint));
+  const auto num_cores = static_cast<int>(std::thread::hardware_concurrency());
+  ThreadPool pool(options.threads > 0 ? options.threads : num_cores);
+  VL2_ASSIGN_OR_RETURN(const std::unique_ptr<Ops> ops, MakeOps(options.ops, &pool));
+  Log(Severity::kInfo, "loading", {{"model", options.model}, {"model_id", info.model_id()}});
+  const auto encoder = VisionEncoder::Load(*checkpoint, *ops);
+
+  Metrics metrics;
+  VL2_ASSIGN_OR_RETURN(const auto engine, VisionEngine::Start(options.engine, processor, *encoder));
+  WatchVisionEngine(*engine, metrics);
+  VisionServiceImpl service(options.service, *engine, *peers, std::move(info));
+  VL2_ASSIGN_OR_RETURN(const auto server,
+                       ServerScaffold::Start(options.server, {&service}, metrics));
+  service.SetAddress(options.advertise.empty() ? server->address() : options.advertise);
+  server->SetServing(true);
+  const int number = signal.Wait();
+  Log(Severity::kInfo, "stopping", {{"signal", number}});
+  server->Drain();
+  engine->Stop();
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace vl2
+
+int main(int argc, char** argv) {
+  vl2::TerminationSignal signal;
+  absl::SetProgramUsageMessage(
+      "vision_service --model DIR [flags]\n"
+      "Encoded pictures in, embeddings in prompt order out: vl2.v1.VisionService.");
+  absl::Status status = vl2::SetFlagsFromEnvironment();
+  if (status.ok() && absl::ParseCommandLine(argc, argv).size() != 1) {
+    status = vl2::InvalidArgument("takes flags only, see --help");
+  }
+  if (status.ok()) status = vl2::Run(signal);
+  if (!status.ok()) {
+    std::cerr << "vision_service: " << vl2::Message(status) << "\n";
+    return 1;
+  }
+  return 0;
+}

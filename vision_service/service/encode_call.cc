@@ -1,0 +1,361 @@
+#include "vision_service/service/encode_call.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "runtime/base/status.h"
+#include "runtime/rpc/grpc_status.h"
+#include "vision_service/engine/content_key.h"
+#include "vision_service/service/wire.h"
+
+namespace vl2 {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr size_t kMaxRequestIdBytes = 128;
+
+absl::Status OutOfOrder(const char* what) {
+  return absl::FailedPreconditionError(Cat("messages out of order: ", what));
+}
+
+}  // namespace
+
+EncodeCall* EncodeCall::Start(VisionServiceState& state, grpc::CallbackServerContext& context) {
+  std::shared_ptr<EncodeCall> call(new EncodeCall(state, context.deadline()));
+  call->self_ = call;
+  MutexLock lock(&call->mutex_);
+  auto image = state.engine.Hold();
+  if (image.ok()) {
+    call->image_ = *std::move(image);
+    call->last_use_ = Clock::now();
+    call->SetExpiry();
+    call->StartRead(&call->request_);
+  } else {
+    call->End(image.status());
+  }
+  return call.get();
+}
+
+void EncodeCall::OnReadDone(bool ok) {
+  MutexLock lock(&mutex_);
+  if (end_.has_value()) return;
+  last_use_ = Clock::now();
+  if (!ok) {
+    half_closed_ = true;
+    if (stage_ != Stage::kStarts) End(OutOfOrder("the stream ended before end_of_image"));
+    Pump();
+    return;
+  }
+  if (const absl::Status status = Take(); !status.ok()) {
+    End(status);
+    return;
+  }
+  StartRead(&request_);
+  Pump();
+}
+
+void EncodeCall::OnWriteDone(bool ok) {
+  MutexLock lock(&mutex_);
+  is_writing_ = false;
+  last_use_ = Clock::now();
+  if (!ok) End(absl::CancelledError("the caller is gone"));
+  Pump();
+}
+
+void EncodeCall::OnCancel() {
+  MutexLock lock(&mutex_);
+  End(absl::CancelledError("cancelled by the caller, or its deadline has passed"));
+}
+
+void EncodeCall::OnDone() {
+  expiry_.Cancel();
+  self_.reset();
+}
+
+absl::Status EncodeCall::Take() {
+  switch (request_.message_case()) {
+    case v1::EncodeRequest::kHeader:
+      return stage_ == Stage::kHeader ? TakeHeader() : OutOfOrder("a second header");
+    case v1::EncodeRequest::kChunk:
+      return stage_ == Stage::kBytes ? TakeChunk() : OutOfOrder("a chunk outside of the file");
+    case v1::EncodeRequest::kEndOfImage:
+      return stage_ == Stage::kBytes ? TakeEnd() : OutOfOrder("end_of_image outside of the file");
+    case v1::EncodeRequest::kStart:
+      return stage_ == Stage::kStarts ? TakeStart() : OutOfOrder("a start before end_of_image");
+    case v1::EncodeRequest::MESSAGE_NOT_SET:
+      break;
+  }
+  return InvalidArgument("an empty message");
+}
+
+absl::Status EncodeCall::TakeHeader() {
+  const v1::EncodeHeader& header = request_.header();
+  if (header.request_id().size() > kMaxRequestIdBytes) {
+    return InvalidArgument("request_id has ", header.request_id().size(), " bytes, the limit is ",
+                           kMaxRequestIdBytes);
+  }
+  const auto max_bytes = static_cast<int64_t>(state_.engine.options().image_limits.max_bytes);
+  if (header.total_bytes() < 0 || header.total_bytes() > max_bytes) {
+    return InvalidArgument("the file has ", header.total_bytes(), " bytes, the limit is ",
+                           max_bytes);
+  }
+  VL2_ASSIGN_OR_RETURN(job_.policy, FromWire(header.policy()));
+  VL2_ASSIGN_OR_RETURN(job_.tiling, FromWire(header));
+  stage_ = Stage::kBytes;
+  return absl::OkStatus();
+}
+
+absl::Status EncodeCall::TakeChunk() {
+  if (request_.chunk().size() > kMaxChunkBytes) {
+    return InvalidArgument("a chunk of ", request_.chunk().size(), " bytes, the limit is ",
+                           kMaxChunkBytes);
+  }
+  VL2_RETURN_IF_ERROR(image_->Append(request_.chunk()));
+  // Doubling: a header that lies far behind costs a few attempts, not one a chunk. What fails now
+  // may be complete later; the end of the file decides.
+  if (!has_layout_ && image_->bytes().size() >= next_layout_bytes_) {
+    next_layout_bytes_ = 2 * image_->bytes().size();
+    ReadLayout().IgnoreError();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status EncodeCall::ReadLayout() {
+  const ImagePreprocessor& preprocessor = state_.engine.preprocessor();
+  VL2_ASSIGN_OR_RETURN(const ImageInfo info,
+                       preprocessor.decoder().ReadHeader(image_->bytes(), job_.policy));
+  VL2_ASSIGN_OR_RETURN(const TilePlan plan,
+                       PlanTiles(info.size, preprocessor.config().geometry, job_.tiling));
+  if (has_layout_ && plan.num_embeddings != job_.plan.num_embeddings) {
+    return InvalidArgument("the picture's header is not what it was at first");
+  }
+  job_.plan = plan;
+  if (!std::exchange(has_layout_, true)) {
+    *waiting_.emplace_back().mutable_layout() = MakeLayout(info, plan);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status EncodeCall::TakeEnd() {
+  VL2_RETURN_IF_ERROR(ReadLayout());
+  job_.bytes = image_->shared_bytes();
+  job_.content_key =
+      MakeContentKey(image_->Digest(), job_.policy, job_.plan, state_.info.model_id());
+  v1::ContentKey& key = *waiting_.emplace_back().mutable_content_key();
+  key.set_key(job_.content_key);
+  key.set_cached(state_.engine.IsCached(job_.content_key));
+  stage_ = Stage::kStarts;
+  return absl::OkStatus();
+}
+
+absl::Status EncodeCall::TakeStart() {
+  const v1::EncodeStart& start = request_.start();
+  if (deliveries_.size() >= static_cast<size_t>(state_.options.max_starts)) {
+    return InvalidArgument("more than ", state_.options.max_starts, " starts in one call");
+  }
+  if (start.first_embedding() < 0 || start.first_embedding() > job_.plan.num_embeddings) {
+    return InvalidArgument("first_embedding ", start.first_embedding(), " of a picture that has ",
+                           job_.plan.num_embeddings);
+  }
+  if (start.destination_case() == v1::EncodeStart::DESTINATION_NOT_SET) {
+    return InvalidArgument("a start without destination");
+  }
+  if (start.has_return_to_caller() && start.return_to_caller().dtype() > v1::DTYPE_BF16) {
+    return InvalidArgument("dtype ", static_cast<int>(start.return_to_caller().dtype()),
+                           " is neither F32 nor BF16");
+  }
+  // A failed encoding is tried again by the next start.
+  if (subscription_ == nullptr || !subscription_->status().ok()) {
+    VL2_ASSIGN_OR_RETURN(subscription_, state_.engine.Encode(job_, [weak = weak_from_this()] {
+      if (const auto call = weak.lock()) call->OnProgress();
+    }));
+  }
+  Delivery& delivery = deliveries_.emplace_back();
+  delivery.start = start;
+  delivery.sent = start.first_embedding();
+  delivery.begin = Clock::now();
+  if (start.has_prepare()) {
+    delivery.done = true;
+  } else if (start.first_embedding() == job_.plan.num_embeddings) {
+    delivery.done = delivery.not_needed = true;
+  } else if (start.has_language()) {
+    if (const absl::Status status = BeginUpload(deliveries_.size() - 1); !status.ok()) {
+      delivery.done = true;
+      delivery.status = status;
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status EncodeCall::BeginUpload(size_t index) {
+  Delivery& delivery = deliveries_[index];
+  EmbeddingUpload::Target target = {.stub = nullptr,
+                                    .model_id = state_.info.model_id(),
+                                    .slot = delivery.start.language(),
+                                    .first_embedding = delivery.start.first_embedding(),
+                                    .whole_picture_first = delivery.start.whole_picture_first(),
+                                    .deadline = deadline_};
+  VL2_ASSIGN_OR_RETURN(target.stub, state_.LanguageStub(target.slot.address()));
+  delivery.upload = std::make_shared<EmbeddingUpload>(
+      std::move(target), subscription_,
+      [weak = weak_from_this(), index](const absl::Status& status, double upload_ms) {
+        if (const auto call = weak.lock()) call->UploadEnded(index, status, upload_ms);
+      });
+  delivery.upload->Start();
+  return absl::OkStatus();
+}
+
+void EncodeCall::UploadEnded(size_t index, absl::Status status, double upload_ms) {
+  MutexLock lock(&mutex_);
+  last_use_ = Clock::now();
+  Delivery& delivery = deliveries_[index];
+  delivery.done = true;
+  delivery.upload_ms = upload_ms;
+  // The sequence has ended, or has been cancelled: nobody needs the embeddings any more.
+  delivery.not_needed = absl::IsNotFound(status);
+  if (!delivery.not_needed) delivery.status = std::move(status);
+  Pump();
+}
+
+void EncodeCall::OnProgress() {
+  std::vector<std::shared_ptr<EmbeddingUpload>> uploads;
+  {
+    MutexLock lock(&mutex_);
+    last_use_ = Clock::now();
+    for (const Delivery& delivery : deliveries_) {
+      if (delivery.upload != nullptr && !delivery.done) uploads.push_back(delivery.upload);
+    }
+    Pump();
+  }
+  for (const auto& upload : uploads) upload->Advance();
+}
+
+void EncodeCall::End(const absl::Status& status) {
+  if (!end_.has_value()) end_ = status;
+  waiting_.clear();
+  for (const Delivery& delivery : deliveries_) {
+    if (delivery.upload != nullptr && !delivery.done) delivery.upload->Cancel();
+  }
+  // The queue and the limits hear of it at once, not when the last message is through.
+  subscription_.reset();
+  image_.reset();
+  Pump();
+}
+
+void EncodeCall::Pump() {
+  if (is_writing_ || finished_) return;
+  if (end_.has_value()) {
+    // Cancelled uploads end soon; until then they use the engine.
+    for (const Delivery& delivery : deliveries_) {
+      if (delivery.upload != nullptr && !delivery.done) return;
+    }
+    finished_ = true;
+    Finish(StatusToGrpc(*end_));
+    return;
+  }
+  if (FillNext()) {
+    is_writing_ = true;
+    StartWrite(&writing_);
+    return;
+  }
+  if (half_closed_ && num_reported_ == deliveries_.size()) End(absl::OkStatus());
+}
+
+// The next message, if there is one to send now.
+bool EncodeCall::FillNext() {
+  writing_.Clear();
+  if (!waiting_.empty()) {
+    writing_ = std::move(waiting_.front());
+    waiting_.pop_front();
+    return true;
+  }
+  if (num_reported_ == deliveries_.size()) return false;
+  if (subscription_ != nullptr && subscription_->num_encoded_tiles() > reported_tiles_) {
+    reported_tiles_ = subscription_->num_encoded_tiles();
+    writing_.mutable_progress()->set_encoded_tiles(reported_tiles_);
+    writing_.mutable_progress()->set_num_tiles(subscription_->num_tiles());
+    return true;
+  }
+  for (Delivery& delivery : deliveries_) {
+    if (delivery.done || !delivery.start.has_return_to_caller()) continue;
+    if (FillEmbeddings(delivery)) return true;
+    if (!delivery.done) break;
+  }
+  if (!deliveries_[num_reported_].done) return false;
+  FillDone(num_reported_++);
+  return true;
+}
+
+bool EncodeCall::FillEmbeddings(Delivery& delivery) {
+  const ConstMatrix rows = subscription_->embeddings();
+  const int64_t ready = subscription_->num_ready();
+  if (ready < rows.rows) {
+    if (const absl::Status status = subscription_->status(); !status.ok()) {
+      delivery.done = true;
+      delivery.status = status;
+      return false;
+    }
+    if (delivery.start.whole_picture_first()) return false;
+  }
+  if (delivery.sent >= ready) return false;
+  const v1::DType dtype =
+      delivery.start.return_to_caller().dtype() == v1::DTYPE_BF16 ? v1::DTYPE_BF16 : v1::DTYPE_F32;
+  const int64_t count = std::min(ready - delivery.sent, EmbeddingsPerMessage(rows.cols, dtype));
+  v1::Embeddings& embeddings = *writing_.mutable_embeddings();
+  embeddings.set_first_embedding(delivery.sent);
+  embeddings.set_num_embeddings(count);
+  embeddings.set_dtype(dtype);
+  embeddings.set_data(EmbeddingBytes(rows.Rows(delivery.sent, count), dtype));
+  delivery.sent += count;
+  if (delivery.sent == rows.rows) {
+    delivery.done = true;
+    delivery.upload_ms =
+        std::chrono::duration<double, std::milli>(Clock::now() - delivery.begin).count();
+  }
+  return true;
+}
+
+void EncodeCall::FillDone(size_t index) {
+  const Delivery& delivery = deliveries_[index];
+  v1::DeliveryDone& done = *writing_.mutable_done();
+  done.set_start_index(static_cast<int32_t>(index));
+  done.set_status_code(static_cast<int32_t>(delivery.status.code()));
+  done.set_status_message(Message(delivery.status));
+  done.set_not_needed(delivery.not_needed);
+  const EncodingTimings timings = subscription_->timings();
+  done.mutable_timings()->set_decode_ms(timings.decode_ms);
+  done.mutable_timings()->set_tiling_ms(timings.tiling_ms);
+  done.mutable_timings()->set_queue_ms(timings.queue_ms);
+  done.mutable_timings()->set_encode_ms(timings.encode_ms);
+  done.mutable_timings()->set_upload_ms(delivery.upload_ms);
+  done.mutable_timings()->set_from_cache(subscription_->from_cache());
+}
+
+void EncodeCall::SetExpiry() {
+  const auto timeout = std::chrono::milliseconds(state_.options.held_image_timeout_ms);
+  const auto left = last_use_ + timeout - Clock::now();
+  // Weak: the alarm may fire when the call has gone.
+  expiry_.Set(std::chrono::system_clock::now() +
+                  std::max(std::chrono::duration_cast<std::chrono::milliseconds>(left),
+                           std::chrono::milliseconds(1)),
+              [weak = weak_from_this()](bool) {
+                if (const auto call = weak.lock()) call->CheckExpiry();
+              });
+}
+
+void EncodeCall::CheckExpiry() {
+  MutexLock lock(&mutex_);
+  if (end_.has_value()) return;
+  const auto timeout = std::chrono::milliseconds(state_.options.held_image_timeout_ms);
+  const bool busy = stage_ == Stage::kStarts && num_reported_ < deliveries_.size();
+  if (busy || Clock::now() < last_use_ + timeout) {
+    if (busy) last_use_ = Clock::now();
+    SetExpiry();
+    return;
+  }
+  End(absl::DeadlineExceededError(Cat("the picture was not used for held_image_timeout_ms ",
+                                      state_.options.held_image_timeout_ms)));
+}
+
+}  // namespace vl2

@@ -1,0 +1,81 @@
+#include "vision_service/service/vision_service.h"
+
+#include "grpcpp/create_channel.h"
+#include "grpcpp/security/credentials.h"
+#include "runtime/base/status.h"
+#include "vision_service/service/encode_call.h"
+
+namespace vl2 {
+
+absl::Status VisionServiceOptions::Validate() const {
+  if (held_image_timeout_ms < 1 || max_starts < 1) {
+    return InvalidArgument("held_image_timeout_ms ", held_image_timeout_ms, " and max_starts ",
+                           max_starts, " must be at least 1");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<v1::LanguageService::Stub>> VisionServiceState::LanguageStub(
+    const std::string& address) {
+  VL2_RETURN_IF_ERROR(peers_.Check(address));
+  MutexLock lock(&mutex_);
+  // Replicas come and go: old addresses must not gather.
+  if (stubs_.size() >= kMaxChannels && stubs_.count(address) == 0) stubs_.clear();
+  auto& stub = stubs_[address];
+  if (stub == nullptr) {
+    stub = v1::LanguageService::NewStub(
+        grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
+  }
+  return stub;
+}
+
+void VisionServiceState::SetAddress(const std::string& address) {
+  MutexLock lock(&mutex_);
+  address_ = address;
+}
+
+std::string VisionServiceState::Address() const {
+  MutexLock lock(&mutex_);
+  return address_;
+}
+
+grpc::ServerBidiReactor<v1::EncodeRequest, v1::EncodeResponse>* VisionServiceImpl::Encode(
+    grpc::CallbackServerContext* context) {
+  return EncodeCall::Start(state_, *context);
+}
+
+grpc::ServerUnaryReactor* VisionServiceImpl::GetModelInfo(grpc::CallbackServerContext* context,
+                                                          const v1::GetModelInfoRequest* request,
+                                                          v1::ModelInfo* info) {
+  *info = state_.info;
+  info->set_advertised_address(state_.Address());
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  reactor->Finish(grpc::Status::OK);
+  return reactor;
+}
+
+void WatchVisionEngine(const VisionEngine& engine, Metrics& metrics) {
+  metrics.AddSource([&engine](MetricSamples& samples) {
+    const VisionEngineSnapshot now = engine.snapshot();
+    const auto gauge = [&](const char* name, const char* help, int64_t value) {
+      samples.Gauge(name, help, static_cast<double>(value));
+    };
+    const auto counter = [&](const char* name, const char* help, int64_t value) {
+      samples.Counter(name, help, static_cast<double>(value));
+    };
+    gauge("vl2_vision_queued_tiles", "Tiles that are not encoded yet.", now.num_queued_tiles);
+    gauge("vl2_vision_queued_tiles_limit", "Tiles queued at most.",
+          engine.options().max_queued_tiles);
+    gauge("vl2_vision_held_images", "Pictures held for calls.", now.num_held_images);
+    gauge("vl2_vision_held_bytes", "Bytes of their files.", now.held_bytes);
+    gauge("vl2_vision_cache_bytes", "Bytes of cached embeddings.", now.cache_bytes);
+    gauge("vl2_vision_encodings", "Pictures being encoded.", now.num_encodings);
+    counter("vl2_vision_encoded_tiles_total", "Tiles encoded.", now.num_encoded_tiles);
+    counter("vl2_vision_cache_hits_total", "Requests answered from the cache.", now.num_cache_hits);
+    counter("vl2_vision_shared_total", "Requests that joined an encoding in flight.",
+            now.num_shared);
+    counter("vl2_vision_cancelled_total", "Encodings that everybody left.", now.num_cancelled);
+  });
+}
+
+}  // namespace vl2

@@ -1,0 +1,77 @@
+// VisionServiceImpl: vl2.v1.VisionService in front of a VisionEngine.
+//
+// Owns: channels to language services. Threading: thread-safe. Limits: VisionServiceOptions.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "runtime/base/mutex.h"
+#include "runtime/rpc/metrics.h"
+#include "vision_service/engine/vision_engine.h"
+#include "vision_service/service/peer_allow_list.h"
+#include "vl2/v1/language.grpc.pb.h"
+#include "vl2/v1/vision.grpc.pb.h"
+
+namespace vl2 {
+
+struct VisionServiceOptions {
+  // A call whose picture is not used for so long ends.
+  int64_t held_image_timeout_ms = 120'000;
+  // EncodeStarts of one call.
+  int max_starts = 64;
+
+  absl::Status Validate() const;
+};
+
+// What the calls share; outlives them.
+class VisionServiceState {
+ public:
+  VisionServiceState(const VisionServiceOptions& options, VisionEngine& engine,
+                     const PeerAllowList& peers, v1::ModelInfo info)
+      : options(options), engine(engine), info(std::move(info)), peers_(peers) {}
+
+  // PERMISSION_DENIED when the address is not allowed.
+  absl::StatusOr<std::shared_ptr<v1::LanguageService::Stub>> LanguageStub(
+      const std::string& address);
+  void SetAddress(const std::string& address);
+  std::string Address() const;
+
+  const VisionServiceOptions options;
+  VisionEngine& engine;
+  const v1::ModelInfo info;  // advertised_address aside
+
+ private:
+  static constexpr size_t kMaxChannels = 256;
+  const PeerAllowList& peers_;
+  mutable Mutex mutex_;
+  std::string address_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::shared_ptr<v1::LanguageService::Stub>> stubs_ ABSL_GUARDED_BY(mutex_);
+};
+
+class VisionServiceImpl : public v1::VisionService::CallbackService {
+ public:
+  // All arguments outlive this, and this outlives the server.
+  VisionServiceImpl(const VisionServiceOptions& options, VisionEngine& engine,
+                    const PeerAllowList& peers, v1::ModelInfo info)
+      : state_(options, engine, peers, std::move(info)) {}
+
+  void SetAddress(const std::string& address) { state_.SetAddress(address); }
+
+  grpc::ServerBidiReactor<v1::EncodeRequest, v1::EncodeResponse>* Encode(
+      grpc::CallbackServerContext* context) override;
+  grpc::ServerUnaryReactor* GetModelInfo(grpc::CallbackServerContext* context,
+                                         const v1::GetModelInfoRequest* request,
+                                         v1::ModelInfo* info) override;
+
+ private:
+  VisionServiceState state_;
+};
+
+// Adds the engine's snapshot to every scrape; the engine outlives the last one.
+void WatchVisionEngine(const VisionEngine& engine, Metrics& metrics);
+
+}  // namespace vl2
