@@ -19,7 +19,7 @@ CHECKPOINT = os.path.join(DATA, "checkpoints", "tiny_mha")
 class Process:
     """A service with a port file; `fields` are the words of its line."""
 
-    def __init__(self, binary, *flags, wait=True):
+    def __init__(self, binary, *flags):
         self.name = os.path.basename(binary)
         self.folder = tempfile.TemporaryDirectory(prefix="vl2-" + self.name)
         port_file = os.path.join(self.folder.name, "ports")
@@ -45,6 +45,7 @@ class Process:
     def kill(self):
         self.process.kill()
         self.process.wait()
+        self.log.close()
 
     def stop(self):
         """SIGTERM; the exit status."""
@@ -60,11 +61,12 @@ class Process:
 
 
 class Cluster:
-    def __init__(self, bin_folder, num_lm=1, num_vision=1, gateway_flags=(), lm_flags=()):
+    def __init__(self, bin_folder, num_lm=1, num_vision=1, gateway_flags=(), vision_flags=(),
+                 wait=True):
         self.bin_folder = bin_folder
-        self.lm = [self.start_lm(*lm_flags) for _ in range(num_lm)]
+        self.lm = [self.start_lm() for _ in range(num_lm)]
         targets = ",".join(lm.address for lm in self.lm)
-        self.vision = [self.start_vision(targets) for _ in range(num_vision)]
+        self.vision = [self.start_vision(targets, *vision_flags) for _ in range(num_vision)]
         self.gateway = Process(
             os.path.join(bin_folder, "gateway"), "--lm=" + targets,
             "--vision=" + ",".join(vision.address for vision in self.vision),
@@ -74,7 +76,7 @@ class Cluster:
         self.grpc = self.gateway.fields[4]
         self.metrics = self.gateway.fields[6]
         deadline = time.monotonic() + 60
-        while self.request("GET", "/readyz")[0] != 200:
+        while wait and self.request("GET", "/readyz")[0] != 200:
             if time.monotonic() > deadline:
                 raise RuntimeError("not ready: " + str(self.request("GET", "/readyz")))
             time.sleep(0.05)

@@ -101,4 +101,4 @@ class GrpcClientTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv, verbosity=2)
+    unittest.main(argv=sys.argv, verbosity=2, warnings="ignore")

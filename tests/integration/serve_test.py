@@ -264,6 +264,21 @@ class LimitsTest(unittest.TestCase):
         self.assertEqual(self.cluster.gateway.process.returncode, 0)
 
 
+class MismatchTest(unittest.TestCase):
+    def test_services_of_different_models_are_not_joined(self):
+        other = os.path.join(DATA, "checkpoints", "small_mla")
+        cluster = Cluster(BIN, vision_flags=["--model=" + other], wait=False)
+        self.addCleanup(cluster.stop)
+        deadline = time.monotonic() + 20
+        while b"different models" not in cluster.request("GET", "/readyz")[2]:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
+        self.assertEqual(cluster.request("GET", "/readyz")[0], 503)
+        status, answer = cluster.chat(ask("Hi"))
+        self.assertEqual(status, 503)
+        self.assertIn("different models", answer["error"]["message"])
+
+
 class FailoverTest(unittest.TestCase):
     def setUp(self):
         self.cluster = Cluster(BIN, num_lm=2, num_vision=2)
@@ -317,4 +332,4 @@ class FailoverTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv, verbosity=2)
+    unittest.main(argv=sys.argv, verbosity=2, warnings="ignore")
