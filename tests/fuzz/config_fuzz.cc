@@ -1,5 +1,5 @@
-// Any bytes as config.json and processor_config.json: an error, or a configuration whose tensors can
-// be listed without overflow.
+// Any bytes as config.json and processor_config.json: an error, or a configuration whose tensors
+// can be listed without overflow.
 #include <cstdint>
 #include <string_view>
 
