@@ -1,6 +1,6 @@
 // compare_ops: runs one checkpoint with the reference and with the cpu operations on the same
-// made-up tile and prompt, and prints the largest differences. For checkpoints of real shapes, which
-// the golden data does not hold. See --help.
+// made-up tile and prompt, and prints the largest differences. For checkpoints of real shapes,
+// which the golden data does not hold. See --help.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
