@@ -11,6 +11,7 @@
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
+#include "absl/flags/usage_config.h"
 #include "gateway/http/http_server.h"
 #include "gateway/service/chat_service.h"
 #include "gateway/session/timer_queue.h"
@@ -178,6 +179,12 @@ absl::Status Run(TerminationSignal& signal) {
 
 int main(int argc, char** argv) {
   vl2::TerminationSignal signal;
+  // --help shows this program's flags; by itself the library looks for a file named as the program.
+  absl::FlagsUsageConfig usage;
+  usage.contains_help_flags = [](absl::string_view file) {
+    return file.find("gateway/main.cc") != absl::string_view::npos;
+  };
+  absl::SetFlagsUsageConfig(usage);
   absl::SetProgramUsageMessage(
       "gateway --model DIR --lm HOST:PORT --vision HOST:PORT [flags]\n"
       "Chat with pictures over HTTP (OpenAI-compatible) and gRPC (vl2.v1.ChatService).");
