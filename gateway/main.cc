@@ -10,14 +10,13 @@
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
-#include "absl/flags/usage_config.h"
 #include "gateway/http/http_server.h"
 #include "gateway/service/chat_service.h"
 #include "gateway/session/timer_queue.h"
 #include "gateway/upstream/upstreams.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
+#include "runtime/base/usage.h"
 #include "runtime/rpc/flag_environment.h"
 #include "runtime/rpc/server_scaffold.h"
 #include "runtime/rpc/termination.h"
@@ -179,15 +178,10 @@ absl::Status Run(TerminationSignal& signal) {
 
 int main(int argc, char** argv) {
   vl2::TerminationSignal signal;
-  // --help shows this program's flags; by itself the library looks for a file named as the program.
-  absl::FlagsUsageConfig usage;
-  usage.contains_help_flags = [](absl::string_view file) {
-    return file.find("gateway/main.cc") != absl::string_view::npos;
-  };
-  absl::SetFlagsUsageConfig(usage);
-  absl::SetProgramUsageMessage(
+  vl2::SetUsage(
       "gateway --model DIR --lm HOST:PORT --vision HOST:PORT [flags]\n"
-      "Chat with pictures over HTTP (OpenAI-compatible) and gRPC (vl2.v1.ChatService).");
+      "Chat with pictures over HTTP (OpenAI-compatible) and gRPC (vl2.v1.ChatService).",
+      "gateway/main.cc");
   absl::Status status = vl2::SetFlagsFromEnvironment();
   if (status.ok() && absl::ParseCommandLine(argc, argv).size() != 1) {
     status = vl2::InvalidArgument("takes flags only, see --help");

@@ -8,12 +8,12 @@
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
 #include "lm_service/engine/engine.h"
 #include "lm_service/service/engine_metrics.h"
 #include "lm_service/service/language_service.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
+#include "runtime/base/usage.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/ops/cpu/cpu_target.h"
 #include "runtime/rpc/flag_environment.h"
@@ -155,9 +155,10 @@ absl::Status Run(TerminationSignal& signal) {
 
 int main(int argc, char** argv) {
   vl2::TerminationSignal signal;
-  absl::SetProgramUsageMessage(
+  vl2::SetUsage(
       "lm_service --model DIR [flags]\n"
-      "Token ids and embeddings in, token ids out: vl2.v1.LanguageService.");
+      "Token ids and embeddings in, token ids out: vl2.v1.LanguageService.",
+      "lm_service/main.cc");
   absl::Status status = vl2::SetFlagsFromEnvironment();
   if (status.ok() && absl::ParseCommandLine(argc, argv).size() != 1) {
     status = vl2::InvalidArgument("takes flags only, see --help");

@@ -8,10 +8,10 @@
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
 #include "runtime/base/json.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
+#include "runtime/base/usage.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/ops/cpu/cpu_target.h"
 #include "runtime/rpc/flag_environment.h"
@@ -145,9 +145,10 @@ absl::Status Run(TerminationSignal& signal) {
 
 int main(int argc, char** argv) {
   vl2::TerminationSignal signal;
-  absl::SetProgramUsageMessage(
+  vl2::SetUsage(
       "vision_service --model DIR [flags]\n"
-      "Encoded pictures in, embeddings in prompt order out: vl2.v1.VisionService.");
+      "Encoded pictures in, embeddings in prompt order out: vl2.v1.VisionService.",
+      "vision_service/main.cc");
   absl::Status status = vl2::SetFlagsFromEnvironment();
   if (status.ok() && absl::ParseCommandLine(argc, argv).size() != 1) {
     status = vl2::InvalidArgument("takes flags only, see --help");

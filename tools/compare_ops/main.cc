@@ -11,8 +11,8 @@
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
 #include "runtime/base/status.h"
+#include "runtime/base/usage.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "tools/golden_check/batch_runner.h"
 #include "vision_service/model/vision_encoder.h"
@@ -69,8 +69,7 @@ Outputs Run(const Checkpoint& checkpoint, const std::string& ops_name, ThreadPoo
   return outputs;
 }
 
-void Print(const char* what, const std::vector<float>& expected,
-           const std::vector<float>& actual) {
+void Print(const char* what, const std::vector<float>& expected, const std::vector<float>& actual) {
   double worst = 0;
   double square = 0;
   for (size_t i = 0; i < expected.size(); ++i) {
@@ -98,7 +97,8 @@ absl::Status Compare(const std::string& dir) {
 }  // namespace vl2
 
 int main(int argc, char** argv) {
-  absl::SetProgramUsageMessage("compare_ops [flags] DIR\nCompares the cpu operations with ref.");
+  vl2::SetUsage("compare_ops [flags] DIR\nCompares the cpu operations with ref.",
+                "tools/compare_ops/main.cc");
   const std::vector<char*> args = absl::ParseCommandLine(argc, argv);
   if (args.size() != 2) {
     std::cerr << "compare_ops: one checkpoint is needed, see --help\n";

@@ -7,8 +7,8 @@
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
 #include "runtime/base/status.h"
+#include "runtime/base/usage.h"
 #include "tools/golden_check/checks.h"
 
 ABSL_FLAG(std::string, ops, "cpu", "Backend: ref (the double-precision oracle) or cpu.");
@@ -61,12 +61,13 @@ absl::StatusOr<GoldenOptions> ReadFlags(const std::string& dir) {
 }  // namespace vl2
 
 int main(int argc, char** argv) {
-  absl::SetProgramUsageMessage(
+  vl2::SetUsage(
       "golden_check [flags] DIR\n"
       "Checks everything in a folder of golden values (checkpoints, cases, outputs, tokenizer, "
       "pixels, …) and prints a line for each item with its largest error beside the tolerance. "
       "Exits "
-      "with 1 when an item misses or nothing is found.");
+      "with 1 when an item misses or nothing is found.",
+      "tools/golden_check/main.cc");
   const std::vector<char*> args = absl::ParseCommandLine(argc, argv);
   if (args.size() != 2) {
     std::cerr << "golden_check: one folder is needed, see --help\n";

@@ -10,9 +10,9 @@
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
 #include "runtime/base/json.h"
 #include "runtime/base/status.h"
+#include "runtime/base/usage.h"
 #include "tools/make_checkpoint/checkpoint_writer.h"
 #include "tools/make_checkpoint/shapes.h"
 
@@ -73,9 +73,10 @@ absl::Status Run(const std::string& out) {
 }  // namespace vl2
 
 int main(int argc, char** argv) {
-  absl::SetProgramUsageMessage(
+  vl2::SetUsage(
       "make_checkpoint [--shape=tiny|small|base|FILE] [--layers=N] [--dtype=bf16|f32] OUT\n"
-      "Writes a checkpoint with seeded random weights into the new folder OUT.");
+      "Writes a checkpoint with seeded random weights into the new folder OUT.",
+      "tools/make_checkpoint/main.cc");
   const std::vector<char*> args = absl::ParseCommandLine(argc, argv);
   if (args.size() != 2) {
     std::cerr << "make_checkpoint: one folder to write is needed, see --help\n";

@@ -12,10 +12,10 @@
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
 #include "lm_service/engine/engine.h"
 #include "runtime/base/json.h"
 #include "runtime/base/status.h"
+#include "runtime/base/usage.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "text/chat_template.h"
 #include "text/incremental_detokenizer.h"
@@ -234,10 +234,11 @@ absl::Status Run() {
 }  // namespace vl2
 
 int main(int argc, char** argv) {
-  absl::SetProgramUsageMessage(
+  vl2::SetUsage(
       "run_once --model DIR [--image a.png,b.jpg] --prompt \"What is this?\"\n"
       "Answers one question in one process. The answer goes to stdout as it comes, figures go to "
-      "stderr.");
+      "stderr.",
+      "tools/run_once/main.cc");
   if (absl::ParseCommandLine(argc, argv).size() != 1) {
     std::cerr << "run_once: takes flags only, see --help\n";
     return 2;

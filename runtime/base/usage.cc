@@ -1,0 +1,18 @@
+#include "runtime/base/usage.h"
+
+#include "absl/flags/usage.h"
+#include "absl/flags/usage_config.h"
+#include "absl/strings/match.h"
+
+namespace vl2 {
+
+void SetUsage(std::string_view message, const std::string& main_file) {
+  absl::FlagsUsageConfig config;
+  config.contains_help_flags = [main_file](absl::string_view file) {
+    return absl::EndsWith(file, main_file);
+  };
+  absl::SetFlagsUsageConfig(config);
+  absl::SetProgramUsageMessage(absl::string_view(message.data(), message.size()));
+}
+
+}  // namespace vl2
