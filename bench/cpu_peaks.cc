@@ -20,14 +20,16 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 // `steps` times ten independent multiply-adds of one vector; returns their flops. The number of
-// chains hides the latency of every CPU of interest and fits 16 registers.
+// chains hides the latency of every CPU of interest and fits 16 registers. Each begins with a value
+// of its own: the compiler would merge equal ones into one chain.
 double MultiplyAdds(int64_t steps, float* sink) {
   const hn::CappedTag<float, 16> d;
   using V = hn::Vec<decltype(d)>;
   const V factor = hn::Set(d, 0.999f);
   const V addend = hn::Set(d, 1e-3f);
-  V s0 = addend, s1 = addend, s2 = addend, s3 = addend, s4 = addend;
-  V s5 = addend, s6 = addend, s7 = addend, s8 = addend, s9 = addend;
+  V s0 = hn::Set(d, 0.1f), s1 = hn::Set(d, 0.2f), s2 = hn::Set(d, 0.3f), s3 = hn::Set(d, 0.4f);
+  V s4 = hn::Set(d, 0.5f), s5 = hn::Set(d, 0.6f), s6 = hn::Set(d, 0.7f), s7 = hn::Set(d, 0.8f);
+  V s8 = hn::Set(d, 0.9f), s9 = hn::Set(d, 1.0f);
   for (int64_t i = 0; i < steps; ++i) {
     s0 = hn::MulAdd(s0, factor, addend);
     s1 = hn::MulAdd(s1, factor, addend);
@@ -101,9 +103,11 @@ CpuPeaks::CpuPeaks(ThreadPool* pool)
 }
 
 double CpuPeaks::MeasureFlops() {
-  // Many small units, so that a thread that starts late takes fewer.
+  // Many small units, so that a thread that starts late takes fewer; together long enough that
+  // processors which clock wide vectors down after a millisecond have done so, as they do in the
+  // operations.
   constexpr int64_t kSteps = 10'000;
-  const int64_t num_units = 40 * pool_->num_threads();
+  const int64_t num_units = 1600 * pool_->num_threads();
   const auto multiply_adds = HWY_DYNAMIC_DISPATCH(MultiplyAdds);
   std::vector<double> flops(static_cast<size_t>(num_units));
   const Clock::time_point start = Clock::now();

@@ -20,7 +20,7 @@ class CpuPeaks {
  public:
   explicit CpuPeaks(ThreadPool* pool);
 
-  // Adds some measurements, about 10 ms each.
+  // Adds some measurements, about 50 ms each.
   void Measure(int rounds);
 
   // Float32, a multiply-add counts as two.
