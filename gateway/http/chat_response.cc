@@ -23,6 +23,10 @@ Json TokensJson(const Tokenizer& tokenizer, const std::vector<AnswerToken>& toke
   Json list = Json::array();
   for (const AnswerToken& token : tokens) {
     Json entry = TokenJson(tokenizer, token.id, token.logprob);
+    // The bytes of all tokens, joined, are the text; a special token is not part of it.
+    if (tokenizer.IsSkipped(token.id, SkipSpecial::kAllButGrounding)) {
+      entry["bytes"] = Json::array();
+    }
     Json top = Json::array();
     for (const TokenChoice& choice : token.top) {
       top.push_back(TokenJson(tokenizer, choice.id, choice.logprob));

@@ -35,8 +35,8 @@ Answer::Output Answer::Push(AnswerToken token) {
   std::string text = detokenizer_.Push(id);
   const bool gives_text = !tokenizer_->IsSkipped(id, SkipSpecial::kAllButGrounding) &&
                           !tokenizer_->TokenBytes(id).empty();
-  if (keep_tokens_ && gives_text) {
-    pending_.push_back({std::move(token), begin, detokenizer_.num_text_bytes()});
+  if (keep_tokens_) {
+    pending_.push_back({std::move(token), begin, detokenizer_.num_text_bytes(), gives_text});
   }
   Release(stops_.Push(text), output);
   if (stops_.stop()) {
@@ -77,7 +77,8 @@ void Answer::ReleaseTokens(bool at_end, Output& output) {
   while (!pending_.empty()) {
     const PendingToken& next = pending_.front();
     // Part of a character: goes out with the token that completes it.
-    const bool complete = next.end > next.begin && next.end <= released_bytes_;
+    const bool whole = next.end > next.begin || !next.gives_text;
+    const bool complete = whole && next.end <= released_bytes_;
     const bool overtaken = next.end == next.begin && next.end < released_bytes_;
     const bool cut = at_end && next.begin < released_bytes_;
     const bool open = at_end && !stops_.stop();

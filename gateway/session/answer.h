@@ -4,9 +4,10 @@
 // GroundingParser. Grounding tokens stay in the text, other special tokens do not. A token that
 // ends the answer (the end token, a stop token) gives no text.
 //
-// Aligned tokens: those that give text or part of a character. Each comes with the text that
-// completes it, so that their bytes, joined, are the text; the last one may reach into a stop
-// string.
+// Aligned tokens: all but the one that ends the answer. Each comes with the text that completes it,
+// so that the bytes of those that give text, joined, are the text; the last one may reach into a
+// stop string. A special token, or an id that the tokenizer does not have, gives no text and comes
+// in its turn.
 //
 // Owns: what is held back. Borrows the tokenizer. Threading: one thread at a time.
 #pragma once
@@ -65,6 +66,7 @@ class Answer {
     AnswerToken token;
     int64_t begin = 0;  // of its text, in bytes
     int64_t end = 0;
+    bool gives_text = true;
   };
 
   const Tokenizer* tokenizer_;

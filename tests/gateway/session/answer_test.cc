@@ -100,6 +100,35 @@ TEST(Answer, EndAndStopTokensEndItWithoutText) {
   EXPECT_TRUE(other.done());
 }
 
+TEST(Answer, TokensWithoutTextAreToldInTheirTurn) {
+  ChatTask task = TaskWithLogprobs();
+  task.ignore_end_token = true;
+  task.stop = {"no such text"};
+  const int32_t end = TestTokenizer().control_ids().end;
+  // The model's vocabulary is larger than the tokenizer's.
+  constexpr int32_t kNoToken = 543;
+  ASSERT_EQ(TestTokenizer().TokenBytes(kNoToken), "");
+  std::vector<int32_t> ids = {end};
+  for (const int32_t id : Ids("so n")) ids.push_back(id);  // "n" is held back: a stop may begin
+  ids.push_back(kNoToken);
+  for (const int32_t id : Ids("\xe6\x9d")) ids.push_back(id);  // of a character
+  ids.push_back(end);
+  ids.push_back(kNoToken);
+  Answer answer = *Answer::Create(&TestTokenizer(), task);
+  std::vector<int32_t> told;
+  std::string text;
+  const auto add = [&](const Answer::Output& output) {
+    text += output.text;
+    for (const AnswerToken& token : output.tokens) told.push_back(token.id);
+  };
+  add(answer.Push({ids[0], 0, {}}));
+  EXPECT_EQ(told.size(), 1u) << "nothing to wait for";
+  for (size_t i = 1; i < ids.size(); ++i) add(answer.Push({ids[i], 0, {}}));
+  add(answer.Finish(FinishReason::kLength));
+  EXPECT_EQ(told, ids);
+  EXPECT_EQ(text, "so n\xef\xbf\xbd");
+}
+
 TEST(Answer, BoxesCloseAsTheyStreamAndStayInTheText) {
   Answer answer = *Answer::Create(&TestTokenizer(), TaskWithLogprobs());
   const std::string group = "<|ref|>a cat<|/ref|><|det|>[[1, 2, 30, 40]]<|/det|>";
