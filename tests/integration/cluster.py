@@ -26,7 +26,7 @@ class Process:
         self.log_path = os.path.join(self.folder.name, "log")
         self.log = open(self.log_path, "w")
         self.process = subprocess.Popen(
-            [binary, "--model=" + CHECKPOINT, "--port_file=" + port_file, *flags],
+            [binary, "--port_file=" + port_file, *flags],
             stdout=self.log, stderr=self.log)
         deadline = time.monotonic() + 120
         while not os.path.exists(port_file):
@@ -61,14 +61,17 @@ class Process:
 
 
 class Cluster:
+    """`model`: folder of the checkpoint; flags are the services' own."""
+
     def __init__(self, bin_folder, num_lm=1, num_vision=1, gateway_flags=(), vision_flags=(),
-                 wait=True):
+                 lm_flags=(), model=CHECKPOINT, wait=True):
         self.bin_folder = bin_folder
-        self.lm = [self.start_lm() for _ in range(num_lm)]
+        self.model_flag = "--model=" + model
+        self.lm = [self.start_lm(*lm_flags) for _ in range(num_lm)]
         targets = ",".join(lm.address for lm in self.lm)
         self.vision = [self.start_vision(targets, *vision_flags) for _ in range(num_vision)]
         self.gateway = Process(
-            os.path.join(bin_folder, "gateway"), "--lm=" + targets,
+            os.path.join(bin_folder, "gateway"), self.model_flag, "--lm=" + targets,
             "--vision=" + ",".join(vision.address for vision in self.vision),
             "--http_listen=127.0.0.1:0", "--grpc_listen=127.0.0.1:0",
             "--metrics_listen=127.0.0.1:0", *gateway_flags)
@@ -82,12 +85,13 @@ class Cluster:
             time.sleep(0.05)
 
     def start_lm(self, *flags, listen="127.0.0.1:0"):
-        return Process(os.path.join(self.bin_folder, "lm_service"), "--listen=" + listen,
-                       "--metrics_listen=127.0.0.1:0", "--threads=1", *flags)
+        return Process(os.path.join(self.bin_folder, "lm_service"), self.model_flag,
+                       "--listen=" + listen, "--metrics_listen=127.0.0.1:0", "--threads=1", *flags)
 
     def start_vision(self, targets, *flags, listen="127.0.0.1:0"):
-        return Process(os.path.join(self.bin_folder, "vision_service"), "--listen=" + listen,
-                       "--metrics_listen=127.0.0.1:0", "--lm_allow=" + targets, *flags)
+        return Process(os.path.join(self.bin_folder, "vision_service"), self.model_flag,
+                       "--listen=" + listen, "--metrics_listen=127.0.0.1:0",
+                       "--lm_allow=" + targets, *flags)
 
     def stop(self):
         return [process.stop() for process in [self.gateway, *self.vision, *self.lm]]
@@ -139,10 +143,18 @@ class Cluster:
                    if line.split("{")[0].split(" ")[0] == name)
 
 
-def image_part(name, **more):
-    with open(os.path.join(DATA, "images", name), "rb") as file:
-        data = base64.b64encode(file.read()).decode()
+def bytes_part(data, **more):
+    data = base64.b64encode(data).decode()
     return {"type": "image_url", "image_url": {"url": "data:image/png;base64," + data}, **more}
+
+
+def picture_part(path, **more):
+    with open(path, "rb") as file:
+        return bytes_part(file.read(), **more)
+
+
+def image_part(name, **more):
+    return picture_part(os.path.join(DATA, "images", name), **more)
 
 
 def text_of(chunks, index=0):

@@ -4,14 +4,12 @@ Usage: grpc_client_test.py BIN_FOLDER. Needs python3-grpcio and grpc_python_plug
 without them.
 """
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from cluster import DATA, REPOSITORY, Cluster  # noqa: E402
+from cluster import DATA, Cluster  # noqa: E402
+import grpc_protos  # noqa: E402
 
 BIN = sys.argv.pop(1)
 
@@ -24,22 +22,9 @@ def skip(reason):
 for name in ("lm_service", "vision_service", "gateway"):
     if not os.path.exists(os.path.join(BIN, name)):
         skip(name + " is not built")
-PLUGIN = shutil.which("grpc_python_plugin")
-if PLUGIN is None:
-    skip("grpc_python_plugin is not there")
-try:
-    import grpc
-except ImportError:
-    skip("python3-grpcio is not there for " + sys.executable)
-
-GENERATED = tempfile.TemporaryDirectory(prefix="vl2-protos")
-PROTOS = os.path.join(REPOSITORY, "protos")
-subprocess.run(
-    ["protoc", "-I" + PROTOS, "--python_out=" + GENERATED.name, "--grpc_out=" + GENERATED.name,
-     "--plugin=protoc-gen-grpc=" + PLUGIN,
-     *["vl2/v1/%s.proto" % name for name in ("model", "vision", "language", "chat")]], check=True)
-sys.path.insert(0, GENERATED.name)
-from vl2.v1 import chat_pb2, chat_pb2_grpc, language_pb2, model_pb2  # noqa: E402
+if grpc_protos.MISSING:
+    skip(grpc_protos.MISSING)
+from grpc_protos import chat_pb2, chat_pb2_grpc, grpc, language_pb2, model_pb2  # noqa: E402
 
 
 class GrpcClientTest(unittest.TestCase):
