@@ -26,7 +26,8 @@ std::vector<float> LogitsOf(const Checkpoint& checkpoint, const BatchShape& run)
   std::vector<ConstMatrix> prompts;
   uint32_t seed = 7;
   for (size_t i = 0; i < memory.size(); ++i) {
-    const Matrix prompt = memory[i].Resize(i == 0 ? 211 : 90 + 17 * static_cast<int64_t>(i), 128);
+    const Matrix prompt =
+        memory[i].Resize(i == 0 ? 211 : 90 + 17 * static_cast<int64_t>(i), model->hidden());
     for (int64_t j = 0; j < prompt.rows * prompt.cols; ++j) {
       seed = seed * 1664525u + 1013904223u;
       prompt.data[j] = static_cast<float>(seed >> 8) / 8388608.0f - 1.0f;
@@ -46,8 +47,7 @@ std::vector<float> LogitsOf(const Checkpoint& checkpoint, const BatchShape& run)
 class Determinism : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(Determinism, LogitsAreBitIdentical) {
-  const auto checkpoint =
-      Checkpoint::Open(std::string(VL2_TEST_DATA "/golden/data/checkpoints/") + GetParam());
+  const auto checkpoint = Checkpoint::Open(std::string(VL2_TEST_DATA "/golden/") + GetParam());
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
   const std::vector<float> expected = LogitsOf(**checkpoint, {0, 0, 1});
   ASSERT_EQ(expected.size(), static_cast<size_t>(7 + kNewTokens) * 544);
@@ -62,8 +62,11 @@ TEST_P(Determinism, LogitsAreBitIdentical) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Determinism,
-                         ::testing::Values("tiny_mha", "small_mla", "base_noaux"));
+INSTANTIATE_TEST_SUITE_P(
+    Models, Determinism,
+    ::testing::Values("data/checkpoints/tiny_mha", "data/checkpoints/small_mla",
+                      "data/checkpoints/base_noaux", "variants/checkpoints/groups_by_best",
+                      "variants/checkpoints/groups_by_two", "variants/checkpoints/shared_heads"));
 
 }  // namespace
 }  // namespace vl2

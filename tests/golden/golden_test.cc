@@ -43,6 +43,20 @@ TEST(Golden, InBatches) {
   ExpectAllPass(options, 80, 3);
 }
 
+// The forms that no published checkpoint uses, as tools/golden_oracle computes them.
+TEST(Golden, Variants) {
+  GoldenOptions options = {.dir = VL2_TEST_DATA "/golden/variants"};
+  for (const char* ops : {"cpu", "ref"}) {
+    options.ops = ops;
+    options.chunk = 0;
+    options.batch = 1;
+    ExpectAllPass(options, 59);
+    options.chunk = 7;
+    options.batch = 3;
+    ExpectAllPass(options, 59);
+  }
+}
+
 TEST(Golden, RoundedActivationsAreReportedNotJudged) {
   GoldenOptions options = Options();
   options.filter = "outputs/tiny_mha/c1_text";
