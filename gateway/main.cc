@@ -45,6 +45,17 @@ ABSL_FLAG(int, http_threads, 2, "Threads that serve HTTP connections.");
 ABSL_FLAG(int64_t, max_connections, 1024, "HTTP connections at a time.");
 ABSL_FLAG(int64_t, max_in_flight, 256, "Chat requests at a time, for HTTP and gRPC each.");
 ABSL_FLAG(int64_t, max_body_bytes, int64_t{64} << 20, "Bytes of a request.");
+ABSL_FLAG(int64_t, max_held_body_bytes, int64_t{1} << 30,
+          "Bytes of all HTTP chat requests in flight together.");
+ABSL_FLAG(std::string, image_hosts, "",
+          "Hosts that pictures given by http(s) address are fetched from, comma-separated: "
+          "example.org, .example.org (and all below it), * (any); with :port for another port than "
+          "80 and 443. Empty: none are fetched.");
+ABSL_FLAG(bool, image_hosts_private, false,
+          "Fetch from --image_hosts also when their addresses are not public ones.");
+ABSL_FLAG(int64_t, image_url_max_bytes, int64_t{20} << 20, "Bytes of a fetched picture.");
+ABSL_FLAG(int64_t, image_url_timeout_ms, 10'000,
+          "Time to fetch one picture, redirects included, milliseconds.");
 ABSL_FLAG(int64_t, request_timeout_ms, 600'000, "Duration of a request at most, milliseconds.");
 ABSL_FLAG(int64_t, sse_comment_ms, 10'000,
           "A stream that is silent this long gets a comment, milliseconds.");
@@ -93,6 +104,11 @@ absl::Status Options::Fill() {
   http.max_connections = absl::GetFlag(FLAGS_max_connections);
   http.max_in_flight = absl::GetFlag(FLAGS_max_in_flight);
   http.max_body_bytes = static_cast<uint64_t>(absl::GetFlag(FLAGS_max_body_bytes));
+  http.max_held_body_bytes = absl::GetFlag(FLAGS_max_held_body_bytes);
+  VL2_ASSIGN_OR_RETURN(http.fetch.hosts, HostAllowList::Parse(absl::GetFlag(FLAGS_image_hosts)));
+  http.fetch.private_hosts = absl::GetFlag(FLAGS_image_hosts_private);
+  http.fetch.max_bytes = absl::GetFlag(FLAGS_image_url_max_bytes);
+  http.fetch.timeout = std::chrono::milliseconds(absl::GetFlag(FLAGS_image_url_timeout_ms));
   http.request_timeout = std::chrono::milliseconds(absl::GetFlag(FLAGS_request_timeout_ms));
   http.sse_comment_interval = std::chrono::milliseconds(absl::GetFlag(FLAGS_sse_comment_ms));
   chat.model_name = name;

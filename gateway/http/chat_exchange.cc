@@ -180,11 +180,12 @@ asio::awaitable<ExchangeResult> WriteWhole(boost::beast::tcp_stream& stream, Res
 class Exchange {
  public:
   Exchange(boost::beast::tcp_stream& stream, std::shared_ptr<ServerState> state,
-           unsigned http_version, bool keep_alive)
+           unsigned http_version, bool keep_alive, ByteReservation& held_bytes)
       : stream_(stream),
         state_(std::move(state)),
         http_version_(http_version),
-        keep_alive_(keep_alive) {}
+        keep_alive_(keep_alive),
+        held_bytes_(held_bytes) {}
 
   asio::awaitable<ExchangeResult> Run(std::string body) {
     identity_.id = MakeId();
@@ -196,26 +197,56 @@ class Exchange {
     // tokenising, which Start does.
     // Named: the compiler destroys temporaries of a co_await expression twice (GCC 12).
     body_ = std::move(body);
+    auto parse = [this]() -> asio::awaitable<void> {
+      status_ = Parse();
+      co_return;
+    };
+    co_await asio::co_spawn(state_->parse_threads, parse(), asio::use_awaitable);
+    if (status_.ok() && !request_.remote_images.empty()) co_await FetchImages();
+    if (!status_.ok()) co_return co_await Refuse(status_);
     auto start = [this]() -> asio::awaitable<void> {
-      started_ = StartSession();
+      StartSession();
       co_return;
     };
     co_await asio::co_spawn(state_->parse_threads, start(), asio::use_awaitable);
-    if (!started_.ok()) co_return co_await Refuse(started_);
     if (request_.stream) co_return co_await Stream();
     co_return co_await Whole();
   }
 
  private:
-  // Runs on a parse thread, while the connection's coroutine waits.
-  absl::Status StartSession() {
+  // Parse and StartSession run on a parse thread, while the connection's coroutine waits.
+  absl::Status Parse() {
     RequestDefaults defaults;
     defaults.model_name = state_->options.model_name;
     defaults.sampling = state_->options.sampling;
     defaults.max_body_bytes = state_->options.max_body_bytes;
     defaults.seed = RandomNumber();
+    defaults.fetch_images = state_->fetcher.enabled();
     VL2_ASSIGN_OR_RETURN(request_, ParseChatRequest(body_, defaults));
     body_ = {};
+    return absl::OkStatus();
+  }
+
+  asio::awaitable<void> FetchImages() {
+    for (const RemoteImage& remote : request_.remote_images) {
+      absl::StatusOr<std::string> bytes =
+          co_await state_->fetcher.Fetch(remote.address, held_bytes_);
+      if (bytes.ok()) {
+        request_.task.images[remote.index].bytes =
+            std::make_shared<const std::string>(*std::move(bytes));
+        continue;
+      }
+      status_ = bytes.status();
+      // A host that fails is the request's fault as much as a broken picture is.
+      if (status_.code() != absl::StatusCode::kResourceExhausted) {
+        status_ = ParamError(remote.param, Cat(remote.param, ": ", Message(bytes.status())),
+                             "invalid_image_url");
+      }
+      co_return;
+    }
+  }
+
+  void StartSession() {
     request_.task.request_id = identity_.id;
     request_.task.deadline = Clock::now() + state_->options.request_timeout;
     // What formatting needs of the task; the pictures stay with the session.
@@ -226,7 +257,6 @@ class Exchange {
     owner_.session = ChatSession::Start(
         state_->backend, std::move(task),
         [queue = owner_.queue](ChatEvent event) { queue->Push(std::move(event)); });
-    return absl::OkStatus();
   }
 
   asio::awaitable<ExchangeResult> Refuse(const absl::Status& error) {
@@ -282,9 +312,10 @@ class Exchange {
   const std::shared_ptr<ServerState> state_;
   const unsigned http_version_;
   const bool keep_alive_;
+  ByteReservation& held_bytes_;
   AnswerIdentity identity_;
   std::string body_;
-  absl::Status started_;
+  absl::Status status_;
   ChatRequest request_;
   SessionOwner owner_;
 };
@@ -293,8 +324,9 @@ class Exchange {
 
 asio::awaitable<ExchangeResult> AnswerChat(boost::beast::tcp_stream& stream,
                                            std::shared_ptr<ServerState> state, std::string body,
-                                           unsigned http_version, bool keep_alive) {
-  Exchange exchange(stream, std::move(state), http_version, keep_alive);
+                                           unsigned http_version, bool keep_alive,
+                                           ByteReservation& held_bytes) {
+  Exchange exchange(stream, std::move(state), http_version, keep_alive, held_bytes);
   co_return co_await exchange.Run(std::move(body));
 }
 

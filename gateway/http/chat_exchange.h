@@ -17,10 +17,11 @@ struct ExchangeResult {
   bool keep_alive = false;  // another request may follow on this connection
 };
 
-// `http_version` is 10 or 11, as Beast counts.
+// `http_version` is 10 or 11, as Beast counts. `held_bytes` holds the body's and grows by fetched
+// pictures; it outlives the answer.
 boost::asio::awaitable<ExchangeResult> AnswerChat(boost::beast::tcp_stream& stream,
                                                   std::shared_ptr<ServerState> state,
                                                   std::string body, unsigned http_version,
-                                                  bool keep_alive);
+                                                  bool keep_alive, ByteReservation& held_bytes);
 
 }  // namespace vl2::gateway

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "gateway/http/base64.h"
 #include "runtime/base/json.h"
 #include "runtime/base/status.h"
@@ -102,14 +103,11 @@ absl::StatusOr<TilingChoice> ParseTiling(const Json& json, const std::string& wh
   return tiling;
 }
 
+bool IsRemote(const std::string& url) {
+  return absl::StartsWithIgnoreCase(url, "http://") || absl::StartsWithIgnoreCase(url, "https://");
+}
+
 absl::StatusOr<std::string> DecodeDataUri(std::string_view url, const std::string& where) {
-  if (url.starts_with("http://") || url.starts_with("https://")) {
-    return ParamError(where,
-                      Cat(where,
-                          " is an http(s) address; this server fetches nothing, send the "
-                          "picture itself as data:image/...;base64,..."),
-                      "unsupported_image_url");
-  }
   if (!url.starts_with("data:")) {
     return ParamError(where, Cat(where, " must be a data:image/...;base64,... address"),
                       "invalid_image_url");
@@ -133,7 +131,9 @@ absl::StatusOr<std::string> DecodeDataUri(std::string_view url, const std::strin
   return bytes;
 }
 
-absl::StatusOr<TaskImage> ParseImage(const Json& part, const std::string& where) {
+// Adds the picture of a part to the request.
+absl::Status ParseImage(const Json& part, const std::string& where, bool fetch_images,
+                        ChatRequest& request) {
   const std::string here = where + ".image_url";
   const auto found = part.find("image_url");
   if (found == part.end()) return ParamError(here, Cat(here, " is missing"));
@@ -161,14 +161,26 @@ absl::StatusOr<TaskImage> ParseImage(const Json& part, const std::string& where)
   if (const Json* tiling = JsonFields(part, where).Find("tiling")) {
     VL2_ASSIGN_OR_RETURN(image.tiling, ParseTiling(*tiling, where + ".tiling"));
   }
-  VL2_ASSIGN_OR_RETURN(std::string bytes,
-                       DecodeDataUri(url->get_ref<const std::string&>(), here + ".url"));
-  image.bytes = std::make_shared<const std::string>(std::move(bytes));
-  return image;
+  const auto& address = url->get_ref<const std::string&>();
+  const std::string param = here + ".url";
+  if (!IsRemote(address)) {
+    VL2_ASSIGN_OR_RETURN(std::string bytes, DecodeDataUri(address, param));
+    image.bytes = std::make_shared<const std::string>(std::move(bytes));
+  } else if (fetch_images) {
+    request.remote_images.push_back({request.task.images.size(), address, param});
+  } else {
+    return ParamError(param,
+                      Cat(param,
+                          " is an http(s) address; this server fetches nothing, send the "
+                          "picture itself as data:image/...;base64,..."),
+                      "unsupported_image_url");
+  }
+  request.task.images.push_back(std::move(image));
+  return absl::OkStatus();
 }
 
-absl::Status ParseParts(const Json& parts, const std::string& where, ChatMessage& message,
-                        ChatTask& task) {
+absl::Status ParseParts(const Json& parts, const std::string& where, bool fetch_images,
+                        ChatMessage& message, ChatRequest& request) {
   for (size_t i = 0; i < parts.size(); ++i) {
     const Json& part = parts[i];
     const std::string here = Cat(where, "[", i, "]");
@@ -187,11 +199,10 @@ absl::Status ParseParts(const Json& parts, const std::string& where, ChatMessage
       if (message.role != ChatRole::kUser) {
         return ParamError(here, Cat(here, ": pictures stand in user messages only"));
       }
-      if (task.images.size() >= TaskLimits::kMaxImages) {
+      if (request.task.images.size() >= TaskLimits::kMaxImages) {
         return ParamError(here, Cat("more than ", TaskLimits::kMaxImages, " pictures"));
       }
-      VL2_ASSIGN_OR_RETURN(TaskImage image, ParseImage(part, here));
-      task.images.push_back(std::move(image));
+      VL2_RETURN_IF_ERROR(ParseImage(part, here, fetch_images, request));
       message.parts.push_back(ContentPart::Image());
     } else {
       return ParamError(here + ".type", Cat(here, ".type must be \"text\" or \"image_url\""),
@@ -201,7 +212,8 @@ absl::Status ParseParts(const Json& parts, const std::string& where, ChatMessage
   return absl::OkStatus();
 }
 
-absl::Status ParseMessage(const Json& json, const std::string& where, ChatTask& task) {
+absl::Status ParseMessage(const Json& json, const std::string& where, bool fetch_images,
+                          ChatRequest& request) {
   if (!json.is_object()) return ParamError(where, Cat(where, " must be an object"));
   const JsonFields fields(json, where);
   VL2_ASSIGN_OR_RETURN(const std::string role,
@@ -231,15 +243,15 @@ absl::Status ParseMessage(const Json& json, const std::string& where, ChatTask& 
   } else if (content->is_string()) {
     message.parts.push_back(ContentPart::Text(content->get<std::string>()));
   } else if (content->is_array()) {
-    VL2_RETURN_IF_ERROR(ParseParts(*content, where + ".content", message, task));
+    VL2_RETURN_IF_ERROR(ParseParts(*content, where + ".content", fetch_images, message, request));
   } else {
     return ParamError(where + ".content", Cat(where, ".content must be a string or an array"));
   }
-  task.messages.push_back(std::move(message));
+  request.task.messages.push_back(std::move(message));
   return absl::OkStatus();
 }
 
-absl::Status ParseMessages(const RequestFields& fields, ChatTask& task) {
+absl::Status ParseMessages(const RequestFields& fields, bool fetch_images, ChatRequest& request) {
   const Json* messages = fields.Find("messages");
   if (messages == nullptr || !messages->is_array() || messages->empty()) {
     return ParamError("messages", "messages must be an array of at least one message");
@@ -249,7 +261,8 @@ absl::Status ParseMessages(const RequestFields& fields, ChatTask& task) {
                                       ChatTemplateOptions::kMaxMessages));
   }
   for (size_t i = 0; i < messages->size(); ++i) {
-    VL2_RETURN_IF_ERROR(ParseMessage((*messages)[i], Cat("messages[", i, "]"), task));
+    VL2_RETURN_IF_ERROR(
+        ParseMessage((*messages)[i], Cat("messages[", i, "]"), fetch_images, request));
   }
   return absl::OkStatus();
 }
@@ -370,8 +383,11 @@ absl::StatusOr<ChatRequest> ParseChatRequest(std::string_view body,
   VL2_RETURN_IF_ERROR(ParseLengths(fields, task));
   VL2_RETURN_IF_ERROR(ParseStops(fields, task));
   VL2_RETURN_IF_ERROR(fields.Read("ignore_eos", &task.ignore_end_token));
-  VL2_RETURN_IF_ERROR(ParseMessages(fields, task));
-  VL2_RETURN_IF_ERROR(ValidateTask(task));
+  VL2_RETURN_IF_ERROR(ParseMessages(fields, defaults.fetch_images, request));
+  // Otherwise when all bytes are there.
+  if (request.remote_images.empty()) {
+    VL2_RETURN_IF_ERROR(ValidateTask(task));
+  }
   return request;
 }
 

@@ -1,7 +1,7 @@
 // ParseChatRequest: the JSON body of POST /v1/chat/completions as a ChatTask.
 //
 // Unknown fields are tolerated; what would change the answer and is not supported (tools, audio,
-// other response formats, pictures by http address) is refused. Extensions: top_k, min_p,
+// other response formats) is refused. Extensions: top_k, min_p,
 // repetition_penalty, stop_token_ids, ignore_eos; on an image_url part `tiling`:
 // {"max_tiles": n} or {"tiles_wide": w, "tiles_high": h}.
 //
@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "gateway/session/chat_task.h"
@@ -21,13 +22,22 @@ struct RequestDefaults {
   std::string model_name;
   SamplingChoice sampling;
   size_t max_body_bytes = size_t{64} << 20;
-  uint64_t seed = 0;  // when the request has none
+  uint64_t seed = 0;          // when the request has none
+  bool fetch_images = false;  // pictures may be named by http(s) address
+};
+
+// A picture that is still to be fetched: its bytes are missing in the task.
+struct RemoteImage {
+  size_t index = 0;  // in ChatTask::images
+  std::string address;
+  std::string param;
 };
 
 struct ChatRequest {
   ChatTask task;
   bool stream = false;
   bool include_usage = false;
+  std::vector<RemoteImage> remote_images;
 };
 
 absl::StatusOr<ChatRequest> ParseChatRequest(std::string_view body,

@@ -186,6 +186,12 @@ class Connection {
     if (admitted.ok() && state_->draining) {
       admitted = absl::UnavailableError("the server is shutting down");
     }
+    // The whole body at once where its length is told, so that no memory goes to half of one.
+    ByteReservation held(&state_->body_bytes);
+    const auto told = parser.content_length();
+    if (admitted.ok() && told && !held.HoldAtLeast(static_cast<int64_t>(*told))) {
+      admitted = BodiesFull();
+    }
     if (!admitted.ok()) {
       Count("/v1/chat/completions", HttpStatusOf(admitted));
       co_return co_await RefuseUnread(admitted);
@@ -202,16 +208,24 @@ class Connection {
                                      asio::redirect_error(asio::use_awaitable, error));
       if (error == http::error::body_limit) co_return co_await RefuseBody(parser);
       if (error) co_return false;
+      if (!held.HoldAtLeast(static_cast<int64_t>(parser.get().body().size()))) {
+        co_return co_await RefuseUnread(BodiesFull());
+      }
     }
     std::string body = std::move(parser.get().body());
     stream_.expires_never();
     using asio::experimental::awaitable_operators::operator||;
     const auto outcome =
-        co_await (AnswerChat(stream_, state_, std::move(body), version_, keep_alive_) ||
+        co_await (AnswerChat(stream_, state_, std::move(body), version_, keep_alive_, held) ||
                   UntilClientLeaves(stream_));
     const auto* result = std::get_if<ExchangeResult>(&outcome);
     Count("/v1/chat/completions", result != nullptr ? result->status : 499);
     co_return result != nullptr && result->keep_alive;
+  }
+
+  absl::Status BodiesFull() const {
+    return RateLimited(Cat("the requests in flight hold ", state_->body_bytes.held(),
+                           " bytes, the limit is ", state_->body_bytes.limit(), "; try again"));
   }
 
   absl::Status Authorize(const http::request<http::string_body>& request) const {

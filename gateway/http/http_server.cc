@@ -38,6 +38,9 @@ absl::Status HttpOptions::Validate() const {
   VL2_RETURN_IF_ERROR(check("max_in_flight", max_in_flight, int64_t{1}, int64_t{1} << 20));
   VL2_RETURN_IF_ERROR(
       check("max_body_bytes", max_body_bytes, uint64_t{1} << 10, uint64_t{1} << 30));
+  VL2_RETURN_IF_ERROR(check("max_held_body_bytes", max_held_body_bytes,
+                            static_cast<int64_t>(max_body_bytes), int64_t{1} << 40));
+  VL2_RETURN_IF_ERROR(check("image_url_timeout ms", fetch.timeout.count(), 1L, 600'000L));
   VL2_RETURN_IF_ERROR(check("request_timeout ms", request_timeout.count(), 1L, 86'400'000L));
   if (model_name.empty()) return InvalidArgument("model_name is empty");
   return absl::OkStatus();
@@ -124,6 +127,8 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpOptions&
                   static_cast<double>(state->num_connections));
     samples.Gauge("vl2_gateway_requests_in_flight", "Chat requests over HTTP being served",
                   static_cast<double>(state->num_in_flight));
+    samples.Gauge("vl2_gateway_held_body_bytes", "Bytes of chat requests over HTTP being served",
+                  static_cast<double>(state->body_bytes.held()));
   });
   asio::co_spawn(parts->acceptor.get_executor(), parts->Accept(), asio::detached);
   for (int i = 0; i < options.num_threads; ++i) {

@@ -20,6 +20,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "gateway/http/image_fetcher.h"
 #include "gateway/session/chat_session.h"
 #include "runtime/rpc/metrics.h"
 
@@ -37,6 +38,8 @@ struct HttpOptions {
   int64_t max_in_flight = 256;  // chat requests
   uint32_t max_header_bytes = 32 << 10;
   uint64_t max_body_bytes = uint64_t{64} << 20;
+  int64_t max_held_body_bytes = int64_t{1} << 30;  // over all chat requests in flight
+  ImageFetchOptions fetch;                         // no hosts: nothing is fetched
   std::chrono::milliseconds request_timeout{600'000};
   std::chrono::milliseconds idle_timeout{75'000};  // between requests, and for a body's next bytes
   std::chrono::milliseconds sse_comment_interval{10'000};

@@ -8,7 +8,9 @@
 #include <functional>
 
 #include "boost/asio/thread_pool.hpp"
+#include "gateway/http/byte_budget.h"
 #include "gateway/http/http_server.h"
+#include "gateway/http/image_fetcher.h"
 
 namespace vl2::gateway {
 
@@ -28,6 +30,8 @@ struct ServerState {
         prompt_tokens(metrics.Counter("vl2_gateway_prompt_tokens_total", "Tokens of prompts")),
         generated_tokens(
             metrics.Counter("vl2_gateway_generated_tokens_total", "Tokens of answers")),
+        fetcher(options.fetch),
+        body_bytes(options.max_held_body_bytes),
         parse_threads(static_cast<size_t>(options.num_parse_threads)) {}
 
   const HttpOptions options;
@@ -38,6 +42,8 @@ struct ServerState {
   MetricHistogram request_ms;
   MetricCounter prompt_tokens;
   MetricCounter generated_tokens;
+  const ImageFetcher fetcher;
+  ByteBudget body_bytes;  // of the chat requests in flight
   boost::asio::thread_pool parse_threads;
   std::atomic<int64_t> num_connections{0};
   std::atomic<int64_t> num_in_flight{0};

@@ -265,6 +265,27 @@ class LimitsTest(unittest.TestCase):
 
 
 class MismatchTest(unittest.TestCase):
+    def test_bodies_in_flight_are_bounded(self):
+        cluster = Cluster(BIN, gateway_flags=["--max_body_bytes=1000000", "--max_held_body_bytes=1500000"])
+        try:
+            held = socket.create_connection(cluster.http.split(":"))
+            held.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n{")
+            deadline = time.monotonic() + 30
+            while cluster.metric(cluster.gateway, "vl2_gateway_held_body_bytes") != 900000:
+                self.assertLess(time.monotonic(), deadline)
+            status, headers, body = cluster.request(
+                "POST", "/v1/chat/completions", {**ask("Hi"), "user": "x" * 700000})
+            self.assertEqual(status, 429, body)
+            self.assertIn("Retry-After", headers)
+            self.assertIn(b"1500000", body)
+            self.assertEqual(cluster.chat(ask("Hi", max_tokens=2))[0], 200)
+            held.close()
+            while cluster.metric(cluster.gateway, "vl2_gateway_held_body_bytes") != 0:
+                self.assertLess(time.monotonic(), deadline)
+            self.assertEqual(cluster.chat({**ask("Hi", max_tokens=2), "user": "x" * 700000})[0], 200)
+        finally:
+            self.assertEqual(cluster.stop(), [0, 0, 0])
+
     def test_services_of_different_models_are_not_joined(self):
         other = os.path.join(DATA, "checkpoints", "small_mla")
         cluster = Cluster(BIN, vision_flags=["--model=" + other], wait=False)
