@@ -61,6 +61,10 @@ ABSL_FLAG(int64_t, sse_comment_ms, 10'000,
           "A stream that is silent this long gets a comment, milliseconds.");
 ABSL_FLAG(int64_t, drain_timeout_ms, 30'000,
           "How long running requests may go on after SIGTERM, milliseconds.");
+ABSL_FLAG(int64_t, probe_interval_ms, 1000, "How often replicas are asked whether they are there.");
+ABSL_FLAG(int64_t, probe_timeout_ms, 3000,
+          "How long such an answer may take, milliseconds. A replica that is late three times in a "
+          "row, while another is not, is taken for hung.");
 ABSL_FLAG(bool, prepare, true,
           "Start encoding pictures before the language service asks for them.");
 ABSL_FLAG(bool, stream_rows, true,
@@ -73,9 +77,12 @@ struct Options {
   std::string model = absl::GetFlag(FLAGS_model);
   std::string port_file = absl::GetFlag(FLAGS_port_file);
   std::chrono::milliseconds drain_timeout{absl::GetFlag(FLAGS_drain_timeout_ms)};
-  UpstreamOptions upstreams = {.language_targets = absl::GetFlag(FLAGS_lm),
-                               .vision_targets = absl::GetFlag(FLAGS_vision),
-                               .whole_picture_first = !absl::GetFlag(FLAGS_stream_rows)};
+  UpstreamOptions upstreams = {
+      .language_targets = absl::GetFlag(FLAGS_lm),
+      .vision_targets = absl::GetFlag(FLAGS_vision),
+      .whole_picture_first = !absl::GetFlag(FLAGS_stream_rows),
+      .probe_interval = std::chrono::milliseconds(absl::GetFlag(FLAGS_probe_interval_ms)),
+      .probe_timeout = std::chrono::milliseconds(absl::GetFlag(FLAGS_probe_timeout_ms))};
   SamplingChoice sampling;
   HttpOptions http;
   ChatServiceOptions chat;

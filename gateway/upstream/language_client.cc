@@ -82,6 +82,9 @@ class GenerateReactor final : public GenerateStream,
                                      (call.deadline - Clock::now()));
     }
     reactor->self_ = reactor;
+    reactor->lease_->WhenHung([weak = std::weak_ptr(reactor)] {
+      if (const auto self = weak.lock()) self->context_.TryCancel();
+    });
     reactor->stub_->async()->Generate(&reactor->context_, &reactor->request_, reactor.get());
     reactor->StartRead(&reactor->event_);
     reactor->StartCall();

@@ -58,8 +58,20 @@ absl::StatusOr<std::set<std::string>> Lookup(const std::string& host, int port) 
 
 }  // namespace
 
+absl::Status ReplicaSetOptions::Validate() const {
+  for (const auto& [name, value] : {std::pair("probe_interval", probe_interval),
+                                    std::pair("resolve_interval", resolve_interval),
+                                    std::pair("probe_timeout", probe_timeout)}) {
+    if (value.count() < 1 || value.count() > 3'600'000) {
+      return InvalidArgument(name, " of ", value.count(), " ms is outside [1, 3600000]");
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<ReplicaSet>> ReplicaSet::Start(const ReplicaSetOptions& options,
                                                               Probe probe) {
+  VL2_RETURN_IF_ERROR(options.Validate());
   std::unique_ptr<ReplicaSet> set(new ReplicaSet(options, std::move(probe)));
   std::stringstream list(options.targets);
   for (std::string text; std::getline(list, text, ',');) {
@@ -113,7 +125,8 @@ void ReplicaSet::Resolve() {
   std::set<std::string> addresses;
   std::string failure;
   for (const Target& target : targets_) {
-    auto found = Lookup(target.host, target.port);
+    auto found = options_.resolve ? options_.resolve(target.host, target.port)
+                                  : Lookup(target.host, target.port);
     if (found.ok()) {
       addresses.insert(found->begin(), found->end());
     } else {
@@ -144,26 +157,46 @@ void ReplicaSet::ProbeAll() {
   // Side by side: one that does not answer must not delay the others.
   std::vector<std::thread> threads;
   for (const auto& replica : replicas) {
-    threads.emplace_back([this, replica] {
-      auto info = probe_(replica->channel, options_.probe_timeout);
-      MutexLock lock(&mutex_);
-      const auto it = known_.find(replica->address);
-      if (it == known_.end() || it->second.replica != replica) return;
-      // A busy replica answers late and is no lost one; a lost one's connection breaks.
-      if (absl::IsDeadlineExceeded(info.status()) && replica->healthy) return;
-      const bool was_healthy = replica->healthy.exchange(info.ok());
-      it->second.failure = info.ok() ? "" : Message(info.status());
-      if (info.ok()) it->second.info = *std::move(info);
-      if (was_healthy != replica->healthy) {
-        Log(replica->healthy ? Severity::kInfo : Severity::kWarning,
-            replica->healthy ? "replica is there" : "replica is gone",
-            {{"service", options_.service},
-             {"address", replica->address},
-             {"reason", it->second.failure}});
-      }
-    });
+    threads.emplace_back(
+        [this, replica] { TakeProbe(replica, probe_(replica->channel, options_.probe_timeout)); });
   }
   for (std::thread& thread : threads) thread.join();
+}
+
+void ReplicaSet::TakeProbe(const std::shared_ptr<Replica>& replica,
+                           absl::StatusOr<v1::ModelInfo> info) {
+  std::vector<std::function<void()>> when_hung;
+  {
+    MutexLock lock(&mutex_);
+    const auto it = known_.find(replica->address);
+    if (it == known_.end() || it->second.replica != replica) return;
+    Known& known = it->second;
+    known.num_late = absl::IsDeadlineExceeded(info.status()) ? known.num_late + 1 : 0;
+    if (known.num_late > 0 && replica->healthy) {
+      // A busy replica answers late and is no lost one; a lost one's connection breaks.
+      if (known.num_late < options_.max_late_probes || !OthersAnswer(*replica)) return;
+      MutexLock replica_lock(&replica->mutex);
+      for (const auto& [lease, call] : replica->when_hung) when_hung.push_back(call);
+    }
+    const bool was_healthy = replica->healthy.exchange(info.ok());
+    known.failure = info.ok() ? "" : Message(info.status());
+    if (info.ok()) known.info = *std::move(info);
+    if (was_healthy != replica->healthy) {
+      Log(replica->healthy ? Severity::kInfo : Severity::kWarning,
+          replica->healthy ? "replica is there" : "replica is gone",
+          {{"service", options_.service},
+           {"address", replica->address},
+           {"reason", known.failure}});
+    }
+  }
+  for (const auto& call : when_hung) call();
+}
+
+bool ReplicaSet::OthersAnswer(const Replica& replica) const {
+  return std::any_of(known_.begin(), known_.end(), [&](const auto& entry) {
+    return entry.second.replica.get() != &replica && entry.second.replica->healthy &&
+           entry.second.num_late == 0;
+  });
 }
 
 absl::StatusOr<std::shared_ptr<ReplicaLease>> ReplicaSet::Pick(

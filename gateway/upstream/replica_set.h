@@ -2,7 +2,8 @@
 // channel to each, asks each for its GetModelInfo, and picks one for a request.
 //
 // A replica takes part once it has answered GetModelInfo, until a probe or a request finds it
-// unreachable. It comes back with the next answer.
+// unreachable. It comes back with the next answer. One that is merely late goes on; one that stays
+// silent while another answers is taken for hung, and its calls are told.
 //
 // Owns: channels, and a thread that resolves and probes. Threading: thread-safe.
 // Errors: UNAVAILABLE when there is no replica to pick.
@@ -15,6 +16,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -26,12 +28,16 @@
 
 namespace vl2::gateway {
 
+class ReplicaLease;
+
 // One address of a service.
 struct Replica {
   std::string address;
   std::shared_ptr<grpc::Channel> channel;
   std::atomic<int64_t> outstanding{0};
   std::atomic<bool> healthy{false};
+  Mutex mutex;
+  std::map<const ReplicaLease*, std::function<void()>> when_hung ABSL_GUARDED_BY(mutex);
 };
 
 // A request that is under way at a replica.
@@ -44,12 +50,22 @@ class ReplicaLease {
     ++*num_leases_;
   }
   ~ReplicaLease() {
+    {
+      MutexLock lock(&replica_->mutex);
+      replica_->when_hung.erase(this);
+    }
     --replica_->outstanding;
     --*num_leases_;  // last: the set may go away now
   }
   ReplicaLease(const ReplicaLease&) = delete;
   ReplicaLease& operator=(const ReplicaLease&) = delete;
   Replica& replica() const { return *replica_; }
+  // `call` may come once or more, by the set's thread, also a moment after this has gone; it must
+  // not block.
+  void WhenHung(std::function<void()> call) {
+    MutexLock lock(&replica_->mutex);
+    replica_->when_hung[this] = std::move(call);
+  }
 
  private:
   const std::shared_ptr<Replica> replica_;
@@ -63,6 +79,12 @@ struct ReplicaSetOptions {
   std::chrono::milliseconds probe_interval{1000};
   std::chrono::milliseconds resolve_interval{5000};
   std::chrono::milliseconds probe_timeout{3000};
+  // Probes in a row that get no answer before a replica is taken for hung.
+  int max_late_probes = 3;
+  // All addresses of a host as "address:port"; empty: the system's resolver.
+  std::function<absl::StatusOr<std::set<std::string>>(const std::string& host, int port)> resolve;
+
+  absl::Status Validate() const;
 };
 
 class ReplicaSet {
@@ -98,12 +120,16 @@ class ReplicaSet {
     std::shared_ptr<Replica> replica;
     v1::ModelInfo info;
     std::string failure = "not probed yet";
+    int num_late = 0;  // probes in a row without an answer
   };
 
   ReplicaSet(const ReplicaSetOptions& options, Probe probe);
   void Run();
   void Resolve();
   void ProbeAll();
+  void TakeProbe(const std::shared_ptr<Replica>& replica, absl::StatusOr<v1::ModelInfo> info);
+  // Whether somebody else could do its work.
+  bool OthersAnswer(const Replica& replica) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const ReplicaSetOptions options_;
   const Probe probe_;

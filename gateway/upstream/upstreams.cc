@@ -9,9 +9,11 @@ absl::StatusOr<std::unique_ptr<Upstreams>> Upstreams::Start(const UpstreamOption
   ReplicaSetOptions language;
   language.service = "language";
   language.targets = options.language_targets;
+  language.probe_interval = options.probe_interval;
+  language.probe_timeout = options.probe_timeout;
   VL2_ASSIGN_OR_RETURN(upstreams->language_replicas_,
                        ReplicaSet::Start(language, &LanguageClient::Probe));
-  ReplicaSetOptions vision;
+  ReplicaSetOptions vision = language;
   vision.service = "vision";
   vision.targets = options.vision_targets;
   VL2_ASSIGN_OR_RETURN(upstreams->vision_replicas_,

@@ -5,6 +5,7 @@
 // pictures of one model mean nothing to another.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 
@@ -19,6 +20,8 @@ struct UpstreamOptions {
   std::string language_targets;  // comma-separated host:port
   std::string vision_targets;
   bool whole_picture_first = false;
+  std::chrono::milliseconds probe_interval{1000};
+  std::chrono::milliseconds probe_timeout{3000};
 };
 
 class Upstreams {

@@ -65,6 +65,9 @@ class EncodeReactor final : public ImageStream,
     FillTiling(request.image.tiling, *header.mutable_tiling());
 
     reactor->self_ = reactor;
+    reactor->lease_->WhenHung([weak = std::weak_ptr(reactor)] {
+      if (const auto self = weak.lock()) self->context_.TryCancel();
+    });
     reactor->stub_->async()->Encode(&reactor->context_, reactor.get());
     // Starts are written from outside of gRPC's callbacks for as long as replies can come.
     reactor->AddHold();
