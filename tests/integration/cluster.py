@@ -6,10 +6,14 @@ import base64
 import http.client
 import json
 import os
+import random
 import signal
+import struct
 import subprocess
 import tempfile
+import threading
 import time
+import zlib
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DATA = os.path.join(REPOSITORY, "tests", "golden", "data")
@@ -93,8 +97,24 @@ class Cluster:
                        "--listen=" + listen, "--metrics_listen=127.0.0.1:0",
                        "--lm_allow=" + targets, *flags)
 
+    def processes(self):
+        return [self.gateway, *self.vision, *self.lm]
+
     def stop(self):
-        return [process.stop() for process in [self.gateway, *self.vision, *self.lm]]
+        """All exit statuses; at once, since each takes a moment to close its metrics port."""
+        threads = [threading.Thread(target=process.stop) for process in self.processes()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return [process.process.returncode for process in self.processes()]
+
+    def kill(self):
+        """Quicker than stop(); which it is when VL2_STOP_GENTLY is set (for leak checks)."""
+        if os.environ.get("VL2_STOP_GENTLY"):
+            return self.stop()
+        for process in self.processes():
+            process.kill()
 
     def connect(self):
         return http.client.HTTPConnection(self.http, timeout=120)
@@ -133,6 +153,31 @@ class Cluster:
         finally:
             connection.close()
 
+    # What a service holds for requests: nothing, when there are none.
+    HELD = {
+        "gateway": ("vl2_gateway_upstream_calls", "vl2_gateway_requests_in_flight",
+                    "vl2_gateway_grpc_requests_in_flight"),
+        "vision_service": ("vl2_vision_queued_tiles", "vl2_vision_held_images",
+                           "vl2_vision_held_bytes", "vl2_vision_encodings"),
+        "lm_service": ("vl2_lm_sequences_waiting", "vl2_lm_sequences_running",
+                       "vl2_lm_cache_blocks_in_use", "vl2_lm_embedding_bytes"),
+    }
+
+    def held(self):
+        """{(service, metric): value} of all that is not zero, of the processes that run."""
+        held = {}
+        for process in self.processes():
+            if process.process.poll() is not None:
+                continue
+            for name in self.HELD[process.name]:
+                value = self.metric(process, name)
+                if value != 0:
+                    held[process.name, process.address, name] = value
+        return held
+
+    def assert_idle(self, seconds=10):
+        wait_for(lambda: not self.held(), seconds, lambda: "still held: %s" % self.held())
+
     def metric(self, process, name):
         """Sum of a metric's values over its labels."""
         connection = http.client.HTTPConnection(process.fields[process.fields.index("metrics") + 1])
@@ -141,6 +186,60 @@ class Cluster:
         connection.close()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines
                    if line.split("{")[0].split(" ")[0] == name)
+
+
+def wait_for(condition, seconds, what="it did not happen"):
+    """The first true value of condition()."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError("after %g s: %s" % (seconds, what() if callable(what) else what))
+        time.sleep(0.005)
+
+
+def run_all(calls):
+    """Results of functions that run at the same time, in order; the first exception is raised."""
+    results = [None] * len(calls)
+    errors = []
+
+    def run(index, call):
+        try:
+            results[index] = call()
+        except BaseException as error:  # noqa: BLE001 - told to the caller
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=each) for each in enumerate(calls)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return results
+
+
+def png_of(width, height, seed):
+    """A PNG of coloured blocks that no other seed has."""
+    colours = random.Random(seed)
+    rows = []
+    for top in range(0, height, 32):
+        row = b"".join(colours.randbytes(3) * min(32, width - left)
+                       for left in range(0, width, 32))
+        rows += [b"\0" + row] * min(32, height - top)
+    return png_file(width, height, zlib.compress(b"".join(rows), 1))
+
+
+def png_file(width, height, data):
+    def chunk(kind, body):
+        return (struct.pack(">I", len(body)) + kind + body
+                + struct.pack(">I", zlib.crc32(kind + body)))
+
+    return (b"\x89PNG\r\n\x1a\n"
+            + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+            + chunk(b"IDAT", data) + chunk(b"IEND", b""))
 
 
 def bytes_part(data, **more):
