@@ -126,6 +126,7 @@ absl::Status Options::Fill() {
   grpc.listen = absl::GetFlag(FLAGS_grpc_listen);
   grpc.metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
   grpc.max_message_bytes = absl::GetFlag(FLAGS_max_body_bytes);
+  chat.max_message_bytes = grpc.max_message_bytes;
   grpc.drain_timeout_ms = drain_timeout.count();
   VL2_RETURN_IF_ERROR(http.Validate());
   return grpc.Validate();
@@ -178,7 +179,9 @@ absl::Status Run(TerminationSignal& signal) {
   backend.prepare = absl::GetFlag(FLAGS_prepare);
 
   const auto ready = [&upstreams] { return upstreams->Ready(); };
-  ChatServiceImpl chat(options.chat, backend, [&upstreams] { return upstreams->ModelInfo(); });
+  ChatServiceImpl chat(
+      options.chat, backend, [&upstreams] { return upstreams->ModelInfo(); },
+      [&upstreams] { return upstreams->ClusterInfo(); });
   WatchUpstreams(metrics, *upstreams, chat);
   VL2_ASSIGN_OR_RETURN(const auto server, ServerScaffold::Start(options.grpc, {&chat}, metrics));
   VL2_ASSIGN_OR_RETURN(const auto http, HttpServer::Start(options.http, backend, metrics, ready));

@@ -161,4 +161,18 @@ grpc::ServerUnaryReactor* ChatServiceImpl::GetModelInfo(grpc::CallbackServerCont
   return reactor;
 }
 
+grpc::ServerUnaryReactor* ChatServiceImpl::GetClusterInfo(grpc::CallbackServerContext* context,
+                                                          const v1::GetClusterInfoRequest*,
+                                                          v1::ClusterInfo* response) {
+  *response = cluster_();
+  response->set_model_name(options_.model_name);
+  auto& limits = *response->mutable_limits();
+  limits["max_in_flight_requests"] = options_.max_in_flight;
+  limits["max_message_bytes"] = options_.max_message_bytes;
+  limits["request_timeout_ms"] = options_.request_timeout.count();
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  reactor->Finish(grpc::Status::OK);
+  return reactor;
+}
+
 }  // namespace vl2::gateway

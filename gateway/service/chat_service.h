@@ -21,20 +21,28 @@ struct ChatServiceOptions {
   int64_t max_in_flight = 256;
   size_t max_waiting_events = 4096;  // for a client that reads slowly
   std::chrono::milliseconds request_timeout{600'000};
+  int64_t max_message_bytes = 0;  // as the server is set up; for clients to know
 };
 
 class ChatServiceImpl final : public v1::ChatService::CallbackService {
  public:
-  // `info` asks the model services what they run.
+  // `info` asks the model services what they run, `cluster` tells of all of them.
   ChatServiceImpl(const ChatServiceOptions& options, const ChatBackend& backend,
-                  std::function<absl::StatusOr<v1::ModelInfo>()> info)
-      : options_(options), backend_(backend), info_(std::move(info)) {}
+                  std::function<absl::StatusOr<v1::ModelInfo>()> info,
+                  std::function<v1::ClusterInfo()> cluster)
+      : options_(options),
+        backend_(backend),
+        info_(std::move(info)),
+        cluster_(std::move(cluster)) {}
 
   grpc::ServerWriteReactor<v1::ChatEvent>* Chat(grpc::CallbackServerContext* context,
                                                 const v1::ChatRequest* request) override;
   grpc::ServerUnaryReactor* GetModelInfo(grpc::CallbackServerContext* context,
                                          const v1::GetModelInfoRequest* request,
                                          v1::ModelInfo* response) override;
+  grpc::ServerUnaryReactor* GetClusterInfo(grpc::CallbackServerContext* context,
+                                           const v1::GetClusterInfoRequest* request,
+                                           v1::ClusterInfo* response) override;
 
   int64_t num_in_flight() const { return num_in_flight_; }
 
@@ -45,6 +53,7 @@ class ChatServiceImpl final : public v1::ChatService::CallbackService {
   const ChatServiceOptions options_;
   const ChatBackend backend_;
   const std::function<absl::StatusOr<v1::ModelInfo>()> info_;
+  const std::function<v1::ClusterInfo()> cluster_;
   std::atomic<int64_t> num_in_flight_{0};
 };
 

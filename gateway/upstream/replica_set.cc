@@ -21,6 +21,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+const char* const kCallFailed = "a call failed";
+
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   grpc::ChannelArguments arguments;
   // A replica that vanishes without a word (a lost node) is noticed within half a minute.
@@ -220,7 +222,7 @@ absl::StatusOr<std::shared_ptr<ReplicaLease>> ReplicaSet::Pick(
 void ReplicaSet::ReportUnreachable(Replica& replica) {
   if (!replica.healthy.exchange(false)) return;
   Log(Severity::kWarning, "replica is gone",
-      {{"service", options_.service}, {"address", replica.address}, {"reason", "a call failed"}});
+      {{"service", options_.service}, {"address", replica.address}, {"reason", kCallFailed}});
   {
     MutexLock lock(&mutex_);
     probe_soon_ = true;
@@ -232,9 +234,24 @@ std::map<std::string, v1::ModelInfo> ReplicaSet::infos() const {
   MutexLock lock(&mutex_);
   std::map<std::string, v1::ModelInfo> infos;
   for (const auto& [address, known] : known_) {
-    if (known.replica->healthy) infos.emplace(address, known.info);
+    if (known.replica->healthy) infos.emplace(address, *known.info);
   }
   return infos;
+}
+
+std::vector<ReplicaState> ReplicaSet::states() const {
+  MutexLock lock(&mutex_);
+  std::vector<ReplicaState> states;
+  for (const auto& [address, known] : known_) {
+    ReplicaState state;
+    state.address = address;
+    state.healthy = known.replica->healthy;
+    state.num_outstanding = known.replica->outstanding;
+    state.info = known.info;
+    if (!state.healthy) state.failure = known.failure.empty() ? kCallFailed : known.failure;
+    states.push_back(std::move(state));
+  }
+  return states;
 }
 
 absl::Status ReplicaSet::status() const {
@@ -243,7 +260,7 @@ absl::Status ReplicaSet::status() const {
   for (const auto& [address, known] : known_) {
     if (known.replica->healthy) return absl::OkStatus();
     if (!reasons.empty()) reasons += "; ";
-    reasons += Cat(address, ": ", known.failure.empty() ? "a call failed" : known.failure);
+    reasons += Cat(address, ": ", known.failure.empty() ? kCallFailed : known.failure);
   }
   return absl::UnavailableError(Cat("no replica of the ", options_.service, " service answers (",
                                     reasons.empty() ? "no address" : reasons, ")"));

@@ -87,6 +87,15 @@ struct ReplicaSetOptions {
   absl::Status Validate() const;
 };
 
+// What is known of one address.
+struct ReplicaState {
+  std::string address;
+  bool healthy = false;
+  std::string failure;  // why it is not healthy
+  int64_t num_outstanding = 0;
+  std::optional<v1::ModelInfo> info;  // its last answer
+};
+
 class ReplicaSet {
  public:
   // Asks one replica, blocking, at most `timeout`.
@@ -106,6 +115,8 @@ class ReplicaSet {
 
   // What the healthy replicas said; by address.
   std::map<std::string, v1::ModelInfo> infos() const;
+  // All addresses, healthy or not; by address.
+  std::vector<ReplicaState> states() const;
   // OK when there is a healthy replica; otherwise why not.
   absl::Status status() const;
   int64_t num_outstanding() const { return num_leases_; }
@@ -118,7 +129,7 @@ class ReplicaSet {
   };
   struct Known {
     std::shared_ptr<Replica> replica;
-    v1::ModelInfo info;
+    std::optional<v1::ModelInfo> info;  // set before the replica is healthy
     std::string failure = "not probed yet";
     int num_late = 0;  // probes in a row without an answer
   };

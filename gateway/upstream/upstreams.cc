@@ -3,6 +3,20 @@
 #include "runtime/base/status.h"
 
 namespace vl2::gateway {
+namespace {
+
+void Fill(const ReplicaState& from, v1::ReplicaInfo& to) {
+  to.set_address(from.address);
+  to.set_healthy(from.healthy);
+  to.set_failure(from.failure);
+  to.set_outstanding_calls(from.num_outstanding);
+  if (!from.info) return;
+  *to.mutable_info() = *from.info;
+  to.mutable_info()->clear_config_json();
+  to.mutable_info()->clear_processor_config_json();
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<Upstreams>> Upstreams::Start(const UpstreamOptions& options) {
   auto upstreams = std::make_unique<Upstreams>();
@@ -52,6 +66,21 @@ absl::StatusOr<v1::ModelInfo> Upstreams::ModelInfo() const {
   const auto infos = language_replicas_->infos();
   if (infos.empty()) return absl::UnavailableError("no replica of the language service answers");
   return infos.begin()->second;
+}
+
+v1::ClusterInfo Upstreams::ClusterInfo() const {
+  v1::ClusterInfo cluster;
+  const absl::Status ready = Ready();
+  cluster.set_ready(ready.ok());
+  cluster.set_not_ready_reason(Message(ready));
+  for (const ReplicaState& state : language_replicas_->states()) {
+    Fill(state, *cluster.add_language());
+    if (!state.healthy || !cluster.model_id().empty()) continue;
+    cluster.set_model_id(state.info->model_id());
+    cluster.set_max_context_tokens(state.info->max_context_tokens());
+  }
+  for (const ReplicaState& state : vision_replicas_->states()) Fill(state, *cluster.add_vision());
+  return cluster;
 }
 
 }  // namespace vl2::gateway

@@ -13,6 +13,7 @@
 #include "gateway/upstream/language_client.h"
 #include "gateway/upstream/replica_set.h"
 #include "gateway/upstream/vision_client.h"
+#include "vl2/v1/chat.pb.h"
 
 namespace vl2::gateway {
 
@@ -34,6 +35,9 @@ class Upstreams {
   absl::Status Ready() const;
   // Of a language replica, when Ready().
   absl::StatusOr<v1::ModelInfo> ModelInfo() const;
+
+  // The services as this gateway sees them; model_name and limits are left to the caller.
+  v1::ClusterInfo ClusterInfo() const;
 
   LanguageUpstream& language() { return *language_; }
   VisionUpstream& vision() { return *vision_; }

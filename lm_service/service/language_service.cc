@@ -31,6 +31,12 @@ grpc::ServerUnaryReactor* LanguageServiceImpl::GetModelInfo(grpc::CallbackServer
                                                             v1::ModelInfo* info) {
   *info = state_.info;
   info->set_advertised_address(state_.Address());
+  const EngineSnapshot now = state_.engine.snapshot();
+  auto& load = *info->mutable_load();
+  load["running_sequences"] = now.num_running;
+  load["waiting_sequences"] = now.num_waiting;
+  load["cache_used_tokens"] = now.num_blocks_in_use * kBlockTokens;
+  load["cache_prefix_tokens"] = now.num_blocks_cached * kBlockTokens;
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
   reactor->Finish(grpc::Status::OK);
   return reactor;

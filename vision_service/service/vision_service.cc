@@ -49,6 +49,12 @@ grpc::ServerUnaryReactor* VisionServiceImpl::GetModelInfo(grpc::CallbackServerCo
                                                           v1::ModelInfo* info) {
   *info = state_.info;
   info->set_advertised_address(state_.Address());
+  const VisionEngineSnapshot now = state_.engine.snapshot();
+  auto& load = *info->mutable_load();
+  load["queued_tiles"] = now.num_queued_tiles;
+  load["encoding_images"] = now.num_encodings;
+  load["held_images"] = now.num_held_images;
+  load["cache_used_bytes"] = now.cache_bytes;
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
   reactor->Finish(grpc::Status::OK);
   return reactor;
