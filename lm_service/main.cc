@@ -130,7 +130,7 @@ absl::Status Run(TerminationSignal& signal) {
   EngineMetrics engine_metrics(metrics);
   EngineOptions engine_options =
       options.Engine(checkpoint->config().language_config, tokenizer.control_ids().end);
-  engine_options.on_step = [&](double step_ms) { engine_metrics.OnStep(step_ms); };
+  engine_options.on_step = [&](const StepStats& step) { engine_metrics.OnStep(step); };
   VL2_RETURN_IF_ERROR(engine_options.Validate());
   VL2_ASSIGN_OR_RETURN(v1::ModelInfo info, MakeInfo(options, *checkpoint, engine_options));
   Log(Severity::kInfo, "loading", {{"model", options.model}, {"model_id", info.model_id()}});

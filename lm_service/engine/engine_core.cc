@@ -182,7 +182,13 @@ bool EngineCore::Step() {
   const double ms = std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
   scheduler_.CommitStep(step, ms, [this](int32_t from, int32_t to) { cache_.CopyBlock(from, to); });
   SampleStep(step, logits);
-  if (options_.on_step) options_.on_step(ms);
+  if (options_.on_step) {
+    StepStats stats{.ms = ms};
+    for (const StepRows& part : step) {
+      (part.sample < 0 ? stats.num_prompt_rows : stats.num_generated_rows) += part.num_rows;
+    }
+    options_.on_step(stats);
+  }
   return true;
 }
 

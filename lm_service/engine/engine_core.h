@@ -21,13 +21,20 @@
 
 namespace vl2 {
 
+// One step, for metrics.
+struct StepStats {
+  double ms = 0;
+  int64_t num_prompt_rows = 0;  // positions of prompts computed, again after a preemption too
+  int64_t num_generated_rows = 0;
+};
+
 struct EngineOptions {
   SchedulerOptions scheduler;
   // Requests that have not ended, waiting ones included; more are refused with RESOURCE_EXHAUSTED.
   int64_t max_sequences = 256;
   int32_t end_token_id = 0;  // ends a sample; from the tokenizer, not from config.json
   // Hears each step's duration, on the engine thread; may be empty.
-  std::function<void(double step_ms)> on_step;
+  std::function<void(const StepStats&)> on_step;
 
   absl::Status Validate() const;
 };

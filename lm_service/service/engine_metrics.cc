@@ -16,7 +16,11 @@ EngineMetrics::EngineMetrics(Metrics& metrics)
       token_ms_(metrics.Histogram("vl2_lm_token_ms",
                                   "Mean time between the tokens of a call, milliseconds.",
                                   DecimalBounds(1, 10'000))),
-      upload_bytes_(metrics.Counter("vl2_lm_upload_bytes_total", "Embeddings taken, bytes.")) {}
+      upload_bytes_(metrics.Counter("vl2_lm_upload_bytes_total", "Embeddings taken, bytes.")),
+      prefilled_(metrics.Counter("vl2_lm_prefilled_tokens_total",
+                                 "Prompt positions computed, step by step.")),
+      decoded_(metrics.Counter("vl2_lm_decoded_tokens_total",
+                               "Generated positions computed, step by step.")) {}
 
 void EngineMetrics::Watch(const Engine& engine) {
   metrics_.AddSource([&engine](MetricSamples& samples) {

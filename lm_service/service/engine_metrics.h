@@ -17,7 +17,11 @@ class EngineMetrics {
   void Watch(const Engine& engine);
 
   // For EngineOptions::on_step.
-  void OnStep(double step_ms) { step_ms_.Observe(step_ms); }
+  void OnStep(const StepStats& step) {
+    step_ms_.Observe(step.ms);
+    prefilled_.Add(static_cast<double>(step.num_prompt_rows));
+    decoded_.Add(static_cast<double>(step.num_generated_rows));
+  }
   void OnCallEnd(const absl::Status& status, const GenerateStats& stats);
   void OnUpload(int64_t num_bytes) { upload_bytes_.Add(static_cast<double>(num_bytes)); }
 
@@ -28,6 +32,8 @@ class EngineMetrics {
   MetricHistogram prefill_ms_;
   MetricHistogram token_ms_;
   MetricCounter upload_bytes_;
+  MetricCounter prefilled_;
+  MetricCounter decoded_;
 };
 
 }  // namespace vl2
