@@ -213,10 +213,7 @@ void ChatSession::OnDelivered(int index, const ImageDelivered& delivered) {
 void ChatSession::OnImageClosed(int index, const absl::Status& status) {
   Picture& picture = pictures_[index];
   const bool idle = picture.layout && !picture.key.empty() && !picture.need;
-  if (absl::IsInvalidArgument(status) && !first_token_at_) {
-    return Finish(
-        ParamError("messages", Cat("picture ", index, ": ", Message(status)), "invalid_image"));
-  }
+  if (absl::IsInvalidArgument(status) && !first_token_at_) return PictureFailed(index, status);
   // Nothing is lost: the bytes are here, and the picture is sent again when it is needed.
   if (idle) {
     picture.stream.reset();
@@ -227,6 +224,11 @@ void ChatSession::OnImageClosed(int index, const absl::Status& status) {
 }
 
 void ChatSession::PictureFailed(int index, const absl::Status& status) {
+  // Of the header, or of pixels that turned out broken when they were decoded.
+  if (absl::IsInvalidArgument(status)) {
+    return Finish(
+        ParamError("messages", Cat("picture ", index, ": ", Message(status)), "invalid_image"));
+  }
   Picture& picture = pictures_[index];
   ++picture.failures;
   const bool full = absl::IsResourceExhausted(status);

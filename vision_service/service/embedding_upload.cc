@@ -59,6 +59,10 @@ class EmbeddingUpload::Attempt : public grpc::ClientWriteReactor<v1::UploadReque
 
   void OnDone(const grpc::Status& status) override {
     absl::Status result = GrpcToStatus(status);
+    // INVALID_ARGUMENT is what a bad picture gets; a refused upload is no fault of the picture.
+    if (absl::IsInvalidArgument(result)) {
+      result = absl::InternalError(Cat("the language service refused: ", Message(result)));
+    }
     {
       MutexLock lock(&mutex_);
       if (!failure_.ok()) result = failure_;

@@ -226,6 +226,20 @@ TEST_F(ChatSessionTest, ABadPictureIsTheClientsFault) {
   EXPECT_EQ(vision_.requests.size(), 1u);
 }
 
+TEST_F(ChatSessionTest, APictureThatTurnsOutBrokenIsTheClientsFaultToo) {
+  language_.script = [&](int, const GenerateCall&, const GenerateSink& sink) {
+    sink(GenerateAccepted{7, 1100, 0, "lm:1"});
+    sink(GenerateSlotNeeded{0, 0, "secret"});
+  };
+  vision_.deliveries = {absl::InvalidArgumentError("PNG is truncated")};
+  const ChatEnd& end = Run(Ask("?", 1));
+  EXPECT_TRUE(absl::IsInvalidArgument(end.status)) << end.status;
+  EXPECT_EQ(CodeOf(end.status), "invalid_image");
+  EXPECT_EQ(ParamOf(end.status), "messages");
+  EXPECT_THAT(std::string(end.status.message()), HasSubstr("picture 0: PNG is truncated"));
+  EXPECT_EQ(vision_.requests.size(), 1u);
+}
+
 TEST_F(ChatSessionTest, FailuresAreNotRepeatedForever) {
   language_.script = [](int, const GenerateCall&, const GenerateSink& sink) {
     sink(GenerateClosed{absl::UnavailableError("down")});
