@@ -17,6 +17,7 @@
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/ops/cpu/cpu_target.h"
 #include "runtime/rpc/flag_environment.h"
+#include "runtime/rpc/host_port.h"
 #include "runtime/rpc/model_info.h"
 #include "runtime/rpc/server_scaffold.h"
 #include "runtime/rpc/termination.h"
@@ -81,6 +82,7 @@ absl::Status Options::Validate() const {
     return InvalidArgument("--cache_bytes ", cache_bytes, " must be at least 1");
   }
   VL2_RETURN_IF_ERROR(server.Validate());
+  VL2_RETURN_IF_ERROR(CheckAdvertised(server.listen, advertise));
   return service.Validate();
 }
 

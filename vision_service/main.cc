@@ -15,6 +15,7 @@
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/ops/cpu/cpu_target.h"
 #include "runtime/rpc/flag_environment.h"
+#include "runtime/rpc/host_port.h"
 #include "runtime/rpc/model_info.h"
 #include "runtime/rpc/server_scaffold.h"
 #include "runtime/rpc/termination.h"
@@ -87,6 +88,7 @@ absl::Status Options::Validate() {
   engine.image_limits.max_bytes = static_cast<size_t>(max_image_bytes);
   engine.image_limits.max_pixels = absl::GetFlag(FLAGS_max_image_pixels);
   VL2_RETURN_IF_ERROR(server.Validate());
+  VL2_RETURN_IF_ERROR(CheckAdvertised(server.listen, advertise));
   VL2_RETURN_IF_ERROR(engine.Validate());
   return service.Validate();
 }
