@@ -103,6 +103,21 @@ absl::StatusOr<TilingChoice> ParseTiling(const Json& json, const std::string& wh
   return tiling;
 }
 
+// `tiling` and `policy`, which may stand beside image_url's url or in the part itself.
+absl::Status ParseImageExtensions(const JsonFields& fields, const std::string& where,
+                                  TaskImage& image) {
+  if (const Json* tiling = fields.Find("tiling")) {
+    VL2_ASSIGN_OR_RETURN(image.tiling, ParseTiling(*tiling, where + ".tiling"));
+  }
+  const Json* policy = fields.Find("policy");
+  if (policy == nullptr) return absl::OkStatus();
+  if (*policy != "serving" && *policy != "published") {
+    return ParamError(where + ".policy", "policy must be \"serving\" or \"published\"");
+  }
+  image.policy = *policy == "published" ? ImagePolicy::kPublished : ImagePolicy::kServing;
+  return absl::OkStatus();
+}
+
 bool IsRemote(const std::string& url) {
   return absl::StartsWithIgnoreCase(url, "http://") || absl::StartsWithIgnoreCase(url, "https://");
 }
@@ -154,13 +169,9 @@ absl::Status ParseImage(const Json& part, const std::string& where, bool fetch_i
     } else if (detail != "auto" && detail != "high") {
       return ParamError(here + ".detail", "detail must be \"low\", \"high\" or \"auto\"");
     }
-    if (const Json* tiling = fields.Find("tiling")) {
-      VL2_ASSIGN_OR_RETURN(image.tiling, ParseTiling(*tiling, here + ".tiling"));
-    }
+    VL2_RETURN_IF_ERROR(ParseImageExtensions(fields, here, image));
   }
-  if (const Json* tiling = JsonFields(part, where).Find("tiling")) {
-    VL2_ASSIGN_OR_RETURN(image.tiling, ParseTiling(*tiling, where + ".tiling"));
-  }
+  VL2_RETURN_IF_ERROR(ParseImageExtensions(JsonFields(part, where), where, image));
   const auto& address = url->get_ref<const std::string&>();
   const std::string param = here + ".url";
   if (!IsRemote(address)) {

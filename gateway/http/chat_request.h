@@ -3,7 +3,7 @@
 // Unknown fields are tolerated; what would change the answer and is not supported (tools, audio,
 // other response formats) is refused. Extensions: top_k, min_p,
 // repetition_penalty, stop_token_ids, ignore_eos; on an image_url part `tiling`:
-// {"max_tiles": n} or {"tiles_wide": w, "tiles_high": h}.
+// {"max_tiles": n} or {"tiles_wide": w, "tiles_high": h}, and `policy`: "serving" or "published".
 //
 // Pure function. Errors: INVALID_ARGUMENT whose ParamOf() is the field.
 #pragma once

@@ -73,6 +73,10 @@ absl::Status ChatSession::Prepare() {
   VL2_RETURN_IF_ERROR(ValidateTask(task_));
   ChatTemplateOptions options;
   options.grounding_control = task_.grounding_control;
+  // Clients that ask for the published treatment of every picture bring the white space as well.
+  const auto serving = [](const TaskImage& image) { return image.policy == ImagePolicy::kServing; };
+  options.newline_between_parts =
+      task_.images.empty() || std::any_of(task_.images.begin(), task_.images.end(), serving);
   auto prompt = RenderChat(*backend_.tokenizer, task_.messages, options);
   if (!prompt.ok()) return ParamError("messages", Message(prompt.status()));
   prompt_ = *std::move(prompt);

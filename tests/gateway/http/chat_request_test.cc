@@ -87,6 +87,9 @@ TEST(ChatRequest, Pictures) {
   EXPECT_EQ(Parse(low)->task.images[0].tiling.kind, TilingChoice::Kind::kSingleTile);
   EXPECT_EQ(
       Parse(WithImage(kPng, {{"tiling", {{"max_tiles", 4}}}}))->task.images[0].tiling.max_tiles, 4);
+  EXPECT_EQ(Parse(low)->task.images[0].policy, ImagePolicy::kServing);
+  EXPECT_EQ(Parse(WithImage(kPng, {{"policy", "published"}}))->task.images[0].policy,
+            ImagePolicy::kPublished);
   const auto fixed = Parse(WithImage(kPng, {{"tiling", {{"tiles_wide", 3}, {"tiles_high", 2}}}}));
   ASSERT_TRUE(fixed.ok()) << fixed.status();
   EXPECT_EQ(fixed->task.images[0].tiling.tiles_wide, 3);
@@ -171,6 +174,8 @@ TEST(ChatRequest, BadPictures) {
   EXPECT_FALSE(Parse(WithImage(kPng, {{"tiling", {{"max_tiles", 65}}}})).ok());
   EXPECT_FALSE(Parse(WithImage(kPng, {{"tiling", {{"tiles_wide", 2}}}})).ok());
   EXPECT_FALSE(Parse(WithImage(kPng, {{"tiling", 3}})).ok());
+  EXPECT_FALSE(Parse(WithImage(kPng, {{"policy", "raw"}})).ok());
+  EXPECT_FALSE(Parse(WithImage(kPng, {{"policy", 1}})).ok());
 }
 
 TEST(ChatRequest, HostileJson) {
