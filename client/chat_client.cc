@@ -73,11 +73,15 @@ class ChatClient::Call {
 // Says what is wrong in words of its own, and does not wait for a server that refuses.
 absl::Status ChatClient::State::Connect(SystemClock::time_point deadline) {
   constexpr std::chrono::milliseconds kLook{50};
+  const auto patience = SystemClock::now() + kConnectTimeout;
   for (;;) {
     if (IsCancelled()) return absl::CancelledError("cancelled");
     const grpc_connectivity_state now = channel->GetState(/*try_to_connect=*/true);
     if (now == GRPC_CHANNEL_READY) return absl::OkStatus();
-    if (now == GRPC_CHANNEL_TRANSIENT_FAILURE || SystemClock::now() >= deadline) {
+    if (SystemClock::now() >= deadline) {
+      return absl::DeadlineExceededError(Cat("not connected to ", server));
+    }
+    if (now == GRPC_CHANNEL_TRANSIENT_FAILURE || SystemClock::now() >= patience) {
       return absl::UnavailableError(
           Cat("cannot connect to ", server,
               "; is that the gRPC address of a running gateway? (--server, VL2_SERVER)"));
@@ -94,7 +98,7 @@ absl::Status ChatClient::Ask(const v1::ChatRequest& request, std::chrono::millis
                              const Sink& sink) {
   const auto deadline = SystemClock::now() + timeout;
   Call call(*state_, deadline);
-  VL2_RETURN_IF_ERROR(state_->Connect(std::min(deadline, SystemClock::now() + kConnectTimeout)));
+  VL2_RETURN_IF_ERROR(state_->Connect(deadline));
   const auto reader = state_->stub->Chat(&call.context(), request);
   absl::Status taken;
   for (v1::ChatEvent event; taken.ok() && reader->Read(&event);) {
@@ -108,7 +112,7 @@ absl::Status ChatClient::Ask(const v1::ChatRequest& request, std::chrono::millis
 absl::StatusOr<v1::ClusterInfo> ChatClient::GetClusterInfo(std::chrono::milliseconds timeout) {
   const auto deadline = SystemClock::now() + timeout;
   Call call(*state_, deadline);
-  VL2_RETURN_IF_ERROR(state_->Connect(std::min(deadline, SystemClock::now() + kConnectTimeout)));
+  VL2_RETURN_IF_ERROR(state_->Connect(deadline));
   v1::ClusterInfo info;
   VL2_RETURN_IF_ERROR(GrpcToStatus(state_->stub->GetClusterInfo(&call.context(), {}, &info)));
   return info;
