@@ -76,6 +76,15 @@ class LanguageServer {
     return false;
   }
 
+  // Waits until a step has run: where a sequence may be gone again before it is seen.
+  bool HasStepped() const {
+    for (int i = 0; i < 500; ++i) {
+      if (engine_->snapshot().num_steps > 0) return true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return false;
+  }
+
   // Waits until no sequence is left and everything they held is back.
   testing::AssertionResult BecomesIdle() const {
     EngineSnapshot now;

@@ -239,7 +239,7 @@ TEST(LanguageServiceTest, AClientThatReadsTooSlowlyIsLetGo) {
   // Nothing is read until the engine has given up.
   CallRecord record;
   ASSERT_TRUE(ReadEvent(*reader, record));
-  EXPECT_TRUE(server.BecomesBusy());
+  EXPECT_TRUE(server.HasStepped());
   EXPECT_TRUE(server.BecomesIdle());
   while (ReadEvent(*reader, record)) {
   }
