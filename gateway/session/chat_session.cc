@@ -208,8 +208,19 @@ void ChatSession::OnDelivered(int index, const ImageDelivered& delivered) {
   if (!picture.need || delivered.delivery_id != picture.delivery_id) return;
   // NOT_FOUND: the sequence has ended. Its own stream says how.
   if (!delivered.status.ok() && !absl::IsNotFound(delivered.status)) {
+    // Vision is there and says that it cannot reach the language service. Another vision service
+    // may; when that fails too, the sequence is where nothing gets in, such as in a service that
+    // is about to stop.
+    if (absl::IsUnavailable(delivered.status) && ++picture.undelivered > 1 &&
+        generate_ != nullptr) {
+      picture.undelivered = 0;
+      ++generate_attempt_;  // what it still says is not heard
+      generate_->Cancel();
+      return GenerateFailed(delivered.status);
+    }
     return PictureFailed(index, delivered.status);
   }
+  picture.undelivered = 0;
   picture.need.reset();
   if (first_token_at_ && picture.stream != nullptr) picture.stream->Close();
 }

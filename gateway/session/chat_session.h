@@ -58,6 +58,7 @@ class ChatSession : public std::enable_shared_from_this<ChatSession> {
   struct Picture {
     int attempt = 0;  // events of earlier attempts are ignored
     int failures = 0;
+    int undelivered = 0;  // deliveries in a row that did not reach the language service
     std::shared_ptr<ImageStream> stream;
     std::vector<std::string> avoid;
     std::optional<ImageLayout> layout;

@@ -218,6 +218,29 @@ TEST_F(ChatSessionTest, ALostVisionReplicaIsReplaced) {
   EXPECT_EQ(vision_.targets.size(), 2u);
 }
 
+TEST_F(ChatSessionTest, ALanguageReplicaThatVisionCannotReachIsReplaced) {
+  GenerateSink sink;
+  language_.script = [&](int index, const GenerateCall& call, const GenerateSink& given) {
+    sink = given;
+    EXPECT_EQ(call.avoid.size(), static_cast<size_t>(index)) << "the first is left out afterwards";
+    sink(GenerateAccepted{7, 1100, 0, "lm:" + std::to_string(index)});
+    sink(GenerateSlotNeeded{0, 0, "secret"});
+  };
+  // Two vision services find it closed, as a language service that is being drained is.
+  vision_.deliveries = {absl::UnavailableError("draining"), absl::UnavailableError("draining")};
+  vision_.on_delivered = [&] {
+    sink(GenerateTokens{0, Tokens("ok")});
+    sink(GenerateSampleEnd{0, FinishReason::kStop});
+  };
+  const ChatEnd& end = Run(Ask("?", 1));
+  EXPECT_TRUE(end.status.ok()) << end.status;
+  EXPECT_EQ(language_.calls.size(), 2u);
+  EXPECT_EQ(language_.num_cancelled, 2) << "the lost one, and the other at the end";
+  ASSERT_EQ(vision_.targets.size(), 3u);
+  EXPECT_EQ(vision_.targets[2].address, "lm:1");
+  EXPECT_EQ(log_.Text(), "ok");
+}
+
 TEST_F(ChatSessionTest, ABadPictureIsTheClientsFault) {
   vision_.opens = {absl::InvalidArgumentError("not a picture")};
   const ChatEnd& end = Run(Ask("?", 1));
