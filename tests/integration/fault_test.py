@@ -16,7 +16,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from cluster import Cluster, bytes_part, png_of, run_all, text_of, wait_for  # noqa: E402
+from cluster import DATA, Cluster, bytes_part, png_of, run_all, text_of, wait_for  # noqa: E402
 
 BIN = sys.argv.pop(1)
 for name in ("lm_service", "vision_service", "gateway"):
@@ -24,6 +24,8 @@ for name in ("lm_service", "vision_service", "gateway"):
         print("SKIPPED: %s is not built" % name)
         sys.exit(77)
 
+# A model with latent attention, whose prompt and generated positions are computed differently.
+LATENT = os.path.join(DATA, "checkpoints", "small_mla")
 SLOW_VISION = ("--ops=ref", "--threads=1")
 # A replica that hangs is noticed in about two seconds.
 FAST_PROBES = ("--probe_interval_ms=100", "--probe_timeout_ms=500")
@@ -146,7 +148,7 @@ class CancelTest(FaultTest):
 
 class PreemptionTest(FaultTest):
     def test_a_small_cache(self):
-        cluster = self.start(lm_flags=["--cache_tokens=2560"])
+        cluster = self.start(lm_flags=["--cache_tokens=2560"], model=LATENT)
         bodies = [ask("Sequence %d tells a story." % i, max_tokens=500, seed=i) for i in range(6)]
         bodies += [ask(picture(i), "A story about picture %d." % i, max_tokens=400, seed=i)
                    for i in range(4)]
@@ -181,7 +183,7 @@ class MutualNeedTest(FaultTest):
     def test_cache_blocks_with_cached_prefixes(self):
         # Each needs most of the cache, and finds its beginning in it: pinned by the others while
         # they wait.
-        self.start(lm_flags=["--cache_tokens=1152"])
+        self.start(lm_flags=["--cache_tokens=1152"], model=LATENT)
         pictures = [picture(i) for i in range(2)]
         for each in pictures:
             self.answer(ask(each, "Warm."))
@@ -322,8 +324,8 @@ class DrainTest(FaultTest):
         cluster.assert_idle()
 
     def test_while_a_picture_is_uploaded(self):
-        for leaving in ("lm", "vision"):
-            with self.subTest(leaving=leaving):
+        for leaving, how in (("lm", "stop"), ("lm", "kill"), ("vision", "stop")):
+            with self.subTest(leaving=leaving, how=how):
                 cluster = self.start(num_lm=2, num_vision=2, vision_flags=SLOW_VISION)
                 results = []
                 asker = threading.Thread(target=lambda: results.append(
@@ -335,7 +337,10 @@ class DrainTest(FaultTest):
                 drained = self.busy_lm() if leaving == "lm" else max(
                     replicas, key=lambda each: cluster.metric(each, "vl2_vision_queued_tiles"))
                 replicas.remove(drained)
-                self.assertEqual(drained.stop(), 0)
+                if how == "kill":
+                    drained.kill()
+                else:
+                    self.assertEqual(drained.stop(), 0)
                 asker.join()
                 status, answer = results.pop()
                 self.assertEqual(status, 200, answer)
