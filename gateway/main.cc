@@ -1,5 +1,7 @@
 // gateway: chat over HTTP and gRPC in front of the model services. See --help; every flag can be
 // set as VL2_<FLAG> too.
+#include <sys/resource.h>
+
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
@@ -42,7 +44,7 @@ ABSL_FLAG(double, top_p, 0.9, "top_p when a request has none.");
 ABSL_FLAG(int64_t, top_k, 50, "top_k when a request has none; 0: off.");
 ABSL_FLAG(double, repetition_penalty, 1.1, "repetition_penalty when a request has none.");
 ABSL_FLAG(int, http_threads, 2, "Threads that serve HTTP connections.");
-ABSL_FLAG(int64_t, max_connections, 1024, "HTTP connections at a time.");
+ABSL_FLAG(int64_t, max_connections, 4096, "HTTP connections at a time.");
 ABSL_FLAG(int64_t, max_in_flight, 256, "Chat requests at a time, for HTTP and gRPC each.");
 ABSL_FLAG(int64_t, max_body_bytes, int64_t{64} << 20, "Bytes of a request.");
 ABSL_FLAG(int64_t, max_held_body_bytes, int64_t{1} << 30,
@@ -147,6 +149,19 @@ absl::Status WritePortFile(const std::string& path, const std::string& line) {
   return absl::OkStatus();
 }
 
+// As many open files as the system lets this process have; a warning when connections need more.
+void RaiseFileLimit(int64_t max_connections) {
+  constexpr int64_t kOtherFiles = 256;
+  rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return;
+  if (static_cast<int64_t>(limit.rlim_cur) >= max_connections + kOtherFiles) return;
+  Log(Severity::kWarning, "fewer files may be open than --max_connections needs",
+      {{"limit", static_cast<int64_t>(limit.rlim_cur)}, {"max_connections", max_connections}});
+}
+
 void WatchUpstreams(Metrics& metrics, const Upstreams& upstreams, const ChatServiceImpl& chat) {
   metrics.AddSource([&](MetricSamples& samples) {
     for (const auto& [name, set] : {std::pair("language", &upstreams.language_replicas()),
@@ -165,6 +180,7 @@ void WatchUpstreams(Metrics& metrics, const Upstreams& upstreams, const ChatServ
 absl::Status Run(TerminationSignal& signal) {
   Options options;
   VL2_RETURN_IF_ERROR(options.Fill());
+  RaiseFileLimit(options.http.max_connections);
   VL2_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::Load(options.model));
   Metrics metrics;
   TimerQueue timers;

@@ -34,7 +34,7 @@ struct HttpOptions {
   SamplingChoice sampling;  // defaults of requests
   int num_threads = 2;
   int num_parse_threads = 2;
-  int64_t max_connections = 1024;
+  int64_t max_connections = 4096;
   int64_t max_in_flight = 256;  // chat requests
   uint32_t max_header_bytes = 32 << 10;
   uint64_t max_body_bytes = uint64_t{64} << 20;

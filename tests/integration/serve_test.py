@@ -1,6 +1,7 @@
 """The three services together, seen from HTTP. Usage: serve_test.py BIN_FOLDER [unittest flags]"""
 import json
 import os
+import signal
 import socket
 import sys
 import threading
@@ -8,7 +9,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from cluster import DATA, Cluster, image_part, text_of  # noqa: E402
+from cluster import DATA, Cluster, image_part, picture_part, text_of  # noqa: E402
 
 BIN = sys.argv.pop(1)
 MISSING = [name for name in ("lm_service", "vision_service", "gateway")
@@ -17,6 +18,7 @@ if MISSING:
     print("SKIPPED: not built: " + ", ".join(MISSING))
     sys.exit(77)
 
+TINY_PICTURE = os.path.join(DATA, "pixels", "01_tiny_20x10_input.png")
 GREEDY = {"temperature": 0, "repetition_penalty": 1, "top_p": 1, "top_k": 0}
 # What the reference implementation answers for tests/golden/data/cases (24 tokens, float32).
 GOLDEN_SCENE = ("\ufffd: vl5ivconvk to\ufffd_g\ufffduget\ufffdersation_gptepseps"
@@ -262,6 +264,48 @@ class LimitsTest(unittest.TestCase):
         self.assertTrue(rest.endswith("data: [DONE]\n\n"), rest[-200:])
         stopped.join()
         self.assertEqual(self.cluster.gateway.process.returncode, 0)
+
+
+class SilentStreamsTest(unittest.TestCase):
+    def test_many_silent_streams_and_connections(self):
+        cluster = Cluster(BIN, gateway_flags=["--sse_comment_ms=500", "--max_in_flight=3000"],
+                          vision_flags=["--max_held_images=3000"])
+        clients = []
+        try:
+            address = tuple(cluster.http.split(":"))
+            body = json.dumps({**ask(picture_part(TINY_PICTURE), "Hi", max_tokens=2), "stream": True}).encode()
+            head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+            cluster.vision[0].process.send_signal(signal.SIGSTOP)
+            for i in range(1500):
+                clients.append(socket.create_connection(address, timeout=60))
+                if i % 2:  # every other one is a stream, the rest are connections and nothing more
+                    clients[-1].sendall(head + body)
+            for client in clients[1::2]:
+                received = b""
+                while b": " not in received.partition(b"\r\n\r\n")[2]:
+                    chunk = client.recv(4096)
+                    self.assertTrue(chunk, received)
+                    received += chunk
+                self.assertIn(b"200 OK", received)
+            self.assertEqual(cluster.metric(cluster.gateway, "vl2_gateway_connections"), 1500)
+            # The others are not kept waiting, and leaving is noticed.
+            self.assertEqual(cluster.chat(ask("Hi", max_tokens=2))[0], 200)
+            for client in clients[:-1]:
+                client.close()
+            cluster.vision[0].process.send_signal(signal.SIGCONT)
+            received = b""
+            while b"[DONE]" not in received:
+                chunk = clients[-1].recv(65536)
+                self.assertTrue(chunk, received[-500:])
+                received += chunk
+            deadline = time.monotonic() + 60
+            while cluster.metric(cluster.gateway, "vl2_gateway_requests_in_flight") != 0:
+                self.assertLess(time.monotonic(), deadline)
+        finally:
+            cluster.vision[0].process.send_signal(signal.SIGCONT)
+            for client in clients:
+                client.close()
+            self.assertEqual(cluster.stop(), [0, 0, 0])
 
 
 class MismatchTest(unittest.TestCase):
