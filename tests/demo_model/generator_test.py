@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+"""The generator is deterministic and its labels are true; tokenizer, layout and training steps.
+
+   generator_test.py [BIN]     with BIN the tokenizer is compared with the product's (run_once)
+
+Exit status 77 (skipped) where numpy, Pillow or the fonts are missing; without PyTorch the parts
+that need it are left out.
+"""
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tools"))
+try:
+    import numpy as np
+    from PIL import Image  # noqa: F401
+except ImportError as error:
+    print("skipped: %s" % error)
+    sys.exit(77)
+try:
+    import torch
+except ImportError:
+    torch = None
+
+from demo_model import pixels  # noqa: E402
+from demo_model.data import fonts, mix, scene, scene_questions, text  # noqa: E402
+from demo_model.evaluation import metrics  # noqa: E402
+from demo_model.tokenizer import Tokenizer, pieces, train_merges  # noqa: E402
+
+if any(stem not in fonts.font_files() for stem in fonts.PLAIN):
+    print("skipped: fonts are missing, see tools/demo_model/README.md")
+    sys.exit(77)
+HAS_ALL_FONTS = all(stem in fonts.font_files() for stem in fonts.SETS["all"])
+MIXES = ["cpu", "gpu"] if HAS_ALL_FONTS else ["cpu"]
+BIN = sys.argv.pop(1) if len(sys.argv) > 1 else ""
+
+
+def sample(mix_name, size_class, number):
+    rng = random.Random("test %d" % number)
+    return mix.make_sample(rng, mix_name, size_class, "all" if mix_name == "gpu" else "plain", 4)
+
+
+def fingerprint(one):
+    digest = hashlib.sha256()
+    for picture in one.pictures:
+        digest.update(picture.image.tobytes())
+    digest.update(repr(one.turns).encode())
+    return digest.hexdigest()
+
+
+class GeneratorTest(unittest.TestCase):
+    def test_same_seed_same_sample(self):
+        for mix_name in MIXES:
+            for size_class in mix.MIXES[mix_name]:
+                for number in range(4):
+                    first = fingerprint(sample(mix_name, size_class, number))
+                    self.assertEqual(first, fingerprint(sample(mix_name, size_class, number)))
+                    self.assertNotEqual(first, fingerprint(sample(mix_name, size_class, 99)))
+
+    def test_one_tile_classes_take_one_tile(self):
+        for mix_name in MIXES:
+            for number in range(12):
+                for picture in sample(mix_name, "one", number).pictures:
+                    self.assertEqual(pixels.best_resolution(*picture.image.size), (384, 384))
+
+    def test_shapes_have_their_colour_where_the_label_says(self):
+        for number in range(10):
+            picture = scene.make_scene(random.Random(number))
+            for thing in picture.things:
+                x, y = thing.centre
+                if thing.shape == "triangle":
+                    y += (thing.box[3] - thing.box[1]) * 0.2
+                found = np.array(picture.image.getpixel((int(x), int(y))), float)
+                nearest = min(scene.COLOURS, key=lambda c: np.abs(scene.COLOURS[c] - found).sum())
+                self.assertEqual(nearest, thing.colour)
+
+    def test_ink_lies_where_glyphs_are(self):
+        for number in range(10):
+            picture, turn = text.make_word(random.Random(number), "plain")
+            self.assertEqual("".join(g.char for g in picture.glyphs), turn.answer)
+            grey = np.asarray(picture.image.convert("L"), float)
+            paper = np.median(grey)
+            for glyph in picture.glyphs:
+                x, y = int(glyph.x), int(glyph.y)
+                near = grey[max(0, y - 16):y + 17, max(0, x - 12):x + 13]
+                self.assertGreater(np.abs(near - paper).max(), 40, (turn.answer, glyph))
+
+    def test_answers_of_a_known_scene(self):
+        picture = scene.make_scene(random.Random(1))
+        picture.things = [scene.Thing("circle", "red", (10, 10, 50, 50)),
+                          scene.Thing("circle", "blue", (100, 10, 160, 70))]
+        rng = random.Random(0)
+        self.assertEqual(scene_questions.count_all(rng, picture).answer, "There are 2.")
+        self.assertEqual(scene_questions.describe(rng, picture).answer,
+                         "A red circle and a blue circle.")
+        truths = {turn.question: turn.answer for turn in (
+            scene_questions.shape_of(random.Random(i), picture) for i in range(20))}
+        self.assertEqual(set(truths.values()), {"It is a circle."})
+
+
+class MetricsTest(unittest.TestCase):
+    def test_boxes(self):
+        truth = "<|ref|>the red circle<|/ref|><|det|>[[100, 100, 300, 300]]<|/det|>"
+        self.assertTrue(metrics.boxes_right(truth.replace("300, 300", "310, 290"), truth))
+        self.assertFalse(metrics.boxes_right(truth.replace("100, 100", "250, 250"), truth))
+        self.assertFalse(metrics.boxes_right(truth.replace("red", "blue"), truth))
+        self.assertFalse(metrics.boxes_right("100, 100, 300, 300", truth))
+
+    def test_intervals(self):
+        low, high = metrics.wilson(95, 100)
+        self.assertAlmostEqual(low, 0.888, 2)
+        self.assertAlmostEqual(high, 0.978, 2)
+        self.assertAlmostEqual(metrics.character_accuracy("cat", "cart"), 0.75)
+
+
+class TokenizerTest(unittest.TestCase):
+    def setUp(self):
+        texts = [(" the red circle is here", 3), ("There are 12.", 2), ("\nWhat colour?\n\n", 2)]
+        self.tokenizer = Tokenizer(train_merges(texts, 40), 512)
+
+    def test_round_trip(self):
+        for line in ("There are 345 red circles.", "a\n\nb  c", "<|ref|>the x<|/ref|>[[1, 2]]"):
+            self.assertEqual(self.tokenizer.decode(self.tokenizer.encode(line)), line)
+            self.assertEqual("".join(pieces(line)), line)
+        spelled = self.tokenizer.encode("the red", spelled=True)
+        self.assertEqual((len(spelled), self.tokenizer.decode(spelled)), (7, "the red"))
+
+    @unittest.skipUnless(torch and BIN, "needs PyTorch and the product")
+    def test_product_reads_the_export_and_counts_the_same_tokens(self):
+        with tempfile.TemporaryDirectory() as folder:
+            from demo_model.export import export
+            from demo_model.modeling.shape import SHAPES
+            from demo_model.modeling.vl2 import Vl2
+            torch.set_num_threads(1)
+            torch.manual_seed(3)
+            shape = SHAPES["tiny"]
+            tokenizer = Tokenizer(self.tokenizer.merges, shape.vocab_size)
+            export(Vl2(shape), tokenizer, folder)
+            for line in ("What colour is the red circle?", "There are 1234 of <|ref|>it<|/ref|>!"):
+                ran = subprocess.run(
+                    [os.path.join(BIN, "run_once"), "--model=" + folder, "--prompt=" + line,
+                     "--max_tokens=1", "--temperature=0"], capture_output=True, text=True)
+                self.assertEqual(ran.returncode, 0, ran.stderr)
+                ids = tokenizer.encode(": " + line + "\n\n")
+                wanted = len(ids) + 3 + len(tokenizer.encode(":"))
+                self.assertIn("%d tokens" % wanted, ran.stderr)
+
+
+@unittest.skipUnless(torch, "needs PyTorch")
+class TrainingTest(unittest.TestCase):
+    def test_rows_of_one_question_are_the_prompt(self):
+        from demo_model.training.joint_batches import Tiles, sample_row
+        one = sample("cpu", "one", 2)
+        tokenizer = Tokenizer([], 2048)
+        tiles = Tiles()
+        row = sample_row(one, tokenizer, tiles)
+        images = sum(s != -1 for s in row.source)
+        self.assertEqual(images, 421 * len(one.pictures))
+        for turn_number, turn in enumerate(one.turns):
+            wanted = [t for t, s in zip(row.targets, row.segments)
+                      if t >= 0 and s == turn_number + 1]
+            self.assertEqual(tokenizer.decode(wanted[:-1]), turn.answer)
+            self.assertEqual(wanted[-1], tokenizer.end)
+            starts = [p for p, s in zip(row.positions, row.segments) if s == turn_number + 1]
+            self.assertEqual(starts, list(range(row.segments.count(0),
+                                                row.segments.count(0) + len(starts))))
+
+    def test_a_few_steps_learn(self):
+        from demo_model.modeling.aux_heads import AuxHeads
+        from demo_model.modeling.vl2 import Vl2
+        from demo_model.training.presets import PRESETS
+        from demo_model.training.tower_batches import tower_batches
+        torch.manual_seed(1)
+        torch.set_num_threads(1)
+        preset = PRESETS["tiny"]
+        model, heads = Vl2(preset.shape), AuxHeads(preset.shape.hidden_size)
+        batch = next(tower_batches(preset, 1, 0, 1))
+        weights = list(model.parameters()) + list(heads.parameters())
+        optimizer = torch.optim.AdamW(weights, lr=3e-3)
+        losses = []
+        for _ in range(8):
+            loss, _ = heads.loss(model.encode(batch["tiles"]), batch["labels"])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss.detach()))
+        self.assertLess(losses[-1], 0.8 * losses[0])
+
+
+if __name__ == "__main__":
+    print(json.dumps({"torch": bool(torch), "mixes": MIXES, "bin": BIN}))
+    unittest.main()

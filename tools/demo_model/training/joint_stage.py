@@ -1,0 +1,55 @@
+"""Second stage: the whole model answers questions; cells stay a smaller part of the loss."""
+from typing import Dict, Tuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..modeling.vl2 import Inputs
+from ..tokenizer import Tokenizer
+from .joint_batches import joint_batches
+from .loop import Log, loader, run_stage
+from .pair import Peers
+from .presets import Preset
+
+CELLS_WORTH = 0.1     # of the loss of the tower's lessons
+BALANCE_RATE = 0.002  # step of the router's correction bias
+
+
+def answer_loss(model: nn.Module, hidden: torch.Tensor, targets: torch.Tensor,
+                worth: torch.Tensor) -> Tuple[torch.Tensor, float]:
+    """Weighted cross entropy of the answers' tokens, and the share of them that come first."""
+    rows = (targets >= 0).reshape(-1).nonzero().squeeze(-1)
+    logits = model.logits(hidden.reshape(-1, hidden.shape[-1])[rows]).float()
+    wanted, weights = targets.reshape(-1)[rows], worth.reshape(-1)[rows]
+    each = F.cross_entropy(logits, wanted, reduction="none")
+    right = (logits.argmax(-1) == wanted).float().mean()
+    return (each * weights).sum() / weights.sum().clamp_min(1e-6), float(right)
+
+
+def train_joint(folder: str, modules: nn.ModuleDict, preset: Preset, tokenizer: Tokenizer,
+                seed: int, first: int, seconds: float, workers: int, device: torch.device,
+                log: Log, peers: Peers, rate_at) -> int:
+    model, heads = modules["model"], modules["aux"]
+    gates = model.language.gates()
+
+    def loss_of(batch: Dict[str, torch.Tensor]):
+        batch = {k: v.to(device, non_blocking=True) for k, v in batch.items()}
+        out = model(Inputs(batch["tiles"], batch["ids"], batch["source"], batch["positions"],
+                           batch["segments"]))
+        loss, right = answer_loss(model, out["hidden"], batch["targets"], batch["worth"])
+        losses, shares = {"answers": float(loss.detach())}, {"tokens": right}
+        if "embeddings" in out:
+            cells, cells_right = heads.loss(out["embeddings"], batch["labels"])
+            losses["cells"] = float(cells.detach())
+            shares.update(cells_right)
+            loss = loss + CELLS_WORTH * cells
+        return loss, losses, shares
+
+    def after_step() -> str:
+        peers.sum([gate.load for gate in gates])
+        return "busiest expert %.1f" % max(gate.rebalance(BALANCE_RATE) for gate in gates)
+
+    data = loader(lambda a, b: joint_batches(preset, tokenizer, seed, a, b), first, workers, peers)
+    return run_stage(folder, modules, data, loss_of, seconds, preset.joint_rate, device, log, peers,
+                     rate_at, after_step)
