@@ -7,17 +7,16 @@ Over HTTP (streamed) and, where python3-grpcio is there, over gRPC with the publ
 Usage: golden_test.py BIN_FOLDER [--golden=FOLDER] [unittest flags]. FOLDER is laid out as
 tests/golden/data; its outputs/ are used as well as its greedy/.
 """
-import array
 import json
 import math
 import os
-import struct
 import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from cluster import DATA, Cluster, picture_part, text_of  # noqa: E402
 import grpc_protos  # noqa: E402
+from golden_files import read_tensors  # noqa: E402
 
 BIN = sys.argv.pop(1)
 ROOT = DATA
@@ -34,25 +33,6 @@ else:
 
 # Of a logit (tests/golden/data/README.md); a difference of two may be off by twice as much.
 LOGIT_TOLERANCE = 1e-4
-
-
-def read_tensors(path):
-    """name -> rows of a safetensors file, for the types that golden files have."""
-    with open(path, "rb") as file:
-        data = file.read()
-    size, = struct.unpack_from("<Q", data)
-    tensors = {}
-    for name, entry in json.loads(data[8:8 + size]).items():
-        if entry.get("dtype") not in ("I64", "F32") or len(entry["shape"]) > 2:
-            continue
-        begin, end = entry["data_offsets"]
-        values = array.array("q" if entry["dtype"] == "I64" else "f")
-        values.frombytes(data[8 + size + begin:8 + size + end])
-        width = entry["shape"][-1] if len(entry["shape"]) == 2 else 1
-        values = list(values)
-        tensors[name] = (values if len(entry["shape"]) < 2 else
-                         [values[i:i + width] for i in range(0, len(values), width)])
-    return tensors
 
 
 class Golden:

@@ -29,8 +29,7 @@ def main():
         cluster = Cluster(BIN)
         try:
             return subprocess.run(
-                ["node", "client_test.mjs", "http://%s/v1" % cluster.http,
-                 os.path.join(DATA, "images", "scene_640x480.png")], cwd=folder,
+                ["node", "client_test.mjs", "http://%s/v1" % cluster.http, DATA], cwd=folder,
                 timeout=300).returncode
         finally:
             cluster.stop()
