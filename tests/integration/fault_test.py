@@ -330,7 +330,7 @@ class DrainTest(FaultTest):
                 cluster = self.start(num_lm=2, num_vision=2, vision_flags=SLOW_VISION)
                 results = []
                 asker = threading.Thread(target=lambda: results.append(
-                    cluster.chat(ask(picture(1, 6), "What is it?"))))
+                    cluster.chat(ask(picture(1, 4), "What is it?"))))
                 asker.start()
                 wait_for(lambda: sum(cluster.metric(lm, "vl2_lm_upload_bytes_total")
                                      for lm in cluster.lm) > 0, 20, "no upload")
@@ -345,7 +345,7 @@ class DrainTest(FaultTest):
                 asker.join()
                 status, answer = results.pop()
                 self.assertEqual(status, 200, answer)
-                self.assertEqual(self.answer(ask(picture(1, 6), "What is it?")),
+                self.assertEqual(self.answer(ask(picture(1, 4), "What is it?")),
                                  [answer["choices"][0]["message"]["content"]])
                 cluster.assert_idle()
 
@@ -355,7 +355,7 @@ class DrainTest(FaultTest):
         # The only vision service is busy with another picture for a while.
         results = []
         askers = [threading.Thread(target=lambda i=i: results.append(
-            cluster.chat(ask(picture(i, 4), "What is it?")))) for i in range(3)]
+            cluster.chat(ask(picture(i, 2), "What is it?")))) for i in range(3)]
         for asker in askers:
             asker.start()
         wait_for(lambda: sum(cluster.metric(lm, "vl2_lm_sequences_running")
