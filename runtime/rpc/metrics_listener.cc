@@ -2,8 +2,13 @@
 
 #include <netdb.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
+#include <atomic>
+#include <chrono>
+#include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 
 #include "civetweb.h"
@@ -40,6 +45,23 @@ void Send(mg_connection* connection, std::string_view status, std::string_view t
   mg_write(connection, body.data(), body.size());
 }
 
+// Connects and leaves.
+void Knock(const std::string& address) {
+  const auto where = ParseHostPort(address);
+  if (!where.ok()) return;
+  addrinfo hints = {};
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  const std::string port = std::to_string(where->port);
+  if (getaddrinfo(where->host.c_str(), port.c_str(), &hints, &found) != 0) return;
+  const int knock = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (knock >= 0) {
+    (void)connect(knock, found->ai_addr, found->ai_addrlen);
+    close(knock);
+  }
+  freeaddrinfo(found);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<MetricsListener>> MetricsListener::Start(
@@ -65,7 +87,18 @@ absl::StatusOr<std::unique_ptr<MetricsListener>> MetricsListener::Start(
 }
 
 MetricsListener::~MetricsListener() {
-  if (context_ != nullptr) mg_stop(context_);
+  if (context_ == nullptr) return;
+  std::atomic<bool> stopped{false};
+  std::thread stop([&] {
+    mg_stop(context_);
+    stopped = true;
+  });
+  // The web server looks at its stop flag every two seconds, or when somebody knocks.
+  while (!stopped) {
+    Knock(address_);
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  stop.join();
 }
 
 int MetricsListener::Answer(mg_connection* connection, void* self) {
