@@ -171,6 +171,13 @@ class TrainingTest(unittest.TestCase):
             self.assertEqual(starts, list(range(row.segments.count(0),
                                                 row.segments.count(0) + len(starts))))
 
+    def test_every_preset_fits_the_repository(self):
+        from demo_model.modeling.vl2 import Vl2
+        from demo_model.training.presets import PRESETS
+        for name, preset in PRESETS.items():
+            size = 2 * sum(p.numel() for p in Vl2(preset.shape).parameters())
+            self.assertLess(size, 24_000_000, name)
+
     def test_a_few_steps_learn(self):
         from demo_model.modeling.aux_heads import AuxHeads
         from demo_model.modeling.vl2 import Vl2

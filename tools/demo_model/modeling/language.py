@@ -46,6 +46,22 @@ class LatentAttention(nn.Module):
                                    bias=False)
         self.o_proj = nn.Linear(heads * s.v_head_dim, s.hidden_size, bias=False)
 
+    @torch.no_grad()
+    def look_for_the_same(self) -> None:
+        """Every other head begins by comparing contents (its query is its key's projection), and
+        all begin by copying (the way out is the way in, turned round). Looking things up is then
+        there to be refined; from random weights it takes thousands of steps to appear."""
+        s = self.shape
+        down = self.kv_a_proj_with_mqa.weight[:s.kv_lora_rank]
+        up = self.kv_b_proj.weight.reshape(s.num_attention_heads, -1, s.kv_lora_rank)
+        for h in range(s.num_attention_heads):
+            key, value = up[h].split([s.qk_nope_head_dim, s.v_head_dim])
+            if h % 2 == 0:
+                begin = h * (s.qk_nope_head_dim + s.qk_rope_head_dim)
+                self.q_proj.weight[begin:begin + s.qk_nope_head_dim] = key @ down
+            out = self.o_proj.weight[:, h * s.v_head_dim:(h + 1) * s.v_head_dim]
+            out.mul_(0.5).add_((value @ down).t(), alpha=0.25)
+
     def forward(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor,
                 mask: torch.Tensor) -> torch.Tensor:  # [batch, length, hidden]
         s, heads = self.shape, self.shape.num_attention_heads
@@ -177,6 +193,8 @@ class Language(nn.Module):
                 nn.init.normal_(weight, std=weight.shape[-1] ** -0.5)
             if name.endswith(("o_proj.weight", "down_proj.weight", "expert_down")):
                 weight.data.mul_((2 * shape.num_hidden_layers) ** -0.5)
+        for layer in self.model.layers:
+            layer.self_attn.look_for_the_same()
         # Near the size of what the projector gives, so that neither drowns the other.
         nn.init.normal_(self.model.embed_tokens.weight, std=0.5)
         self.lm_head.weight.data.mul_(0.5)

@@ -12,7 +12,7 @@ from .loop import Log, loader, run_stage
 from .pair import Peers
 from .presets import Preset
 
-CELLS_WORTH = 0.1     # of the loss of the tower's lessons
+CELLS_WORTH = 0.2     # of the loss of the lessons of cells
 BALANCE_RATE = 0.002  # step of the router's correction bias
 
 

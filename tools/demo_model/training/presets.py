@@ -25,7 +25,7 @@ PRESETS = {
                   mix="cpu", tower_batch=8, joint_batch=8, questions=8, tower_rate=2e-3,
                   joint_rate=1e-3, tower_share=0.3),
     "shapes": Preset(SHAPES["shapes"], "plain", most_things=4, text_share=0.0, smallest_print=26,
-                     mix="shapes", tower_batch=8, joint_batch=8, questions=10, tower_rate=2e-3,
+                     mix="shapes", tower_batch=8, joint_batch=4, questions=10, tower_rate=2e-3,
                      joint_rate=1.5e-3, tower_share=0.4),
     "gpu": Preset(SHAPES["gpu"], "all", most_things=8, text_share=0.55, smallest_print=16,
                   mix="gpu", tower_batch=128, joint_batch=96, questions=8, tower_rate=1.5e-3,

@@ -9,10 +9,12 @@ import torch
 from torch import nn
 
 from ..corpus import make_tokenizer
+from ..export import load_published
 from ..modeling.aux_heads import AuxHeads
 from ..modeling.vl2 import Vl2
 from ..tokenizer import Tokenizer, load_tokenizer
 from . import state
+from .alignment import begin_language
 from .joint_stage import train_joint
 from .loop import Log
 from .pair import start_peers
@@ -58,11 +60,15 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, required=True, help="of this piece")
     parser.add_argument("--piece", default="1/1", help="K/N: this is piece K of N equal ones")
     parser.add_argument("--out", required=True)
-    parser.add_argument("--from", dest="start", help="folder of a state to go on from")
+    parser.add_argument("--from", dest="start", help="folder of a state, or of an exported model, to go on from")
     parser.add_argument("--stage", choices=["both", "tower", "joint"], default="both")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, help="number of the first batch; default by piece")
     parser.add_argument("--workers", type=int, help="processes that render")
+    parser.add_argument("--fix_tower", action="store_true",
+                        help="in the second stage only the projector and the language model learn")
+    parser.add_argument("--new_language", action="store_true",
+                        help="begin the second stage with a fresh language model")
     parser.add_argument("--processes", type=int, default=1, help="that train together, on a CPU")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()
@@ -82,7 +88,10 @@ def main(parser: argparse.ArgumentParser) -> None:
     modules = nn.ModuleDict({"model": Vl2(preset.shape),
                              "aux": AuxHeads(preset.shape.hidden_size)})
     if args.start:
-        state.load(args.start, modules)
+        if os.path.exists(os.path.join(args.start, "model.safetensors.index.json")):
+            load_published(modules["model"], args.start)  # an exported folder, without aux heads
+        else:
+            state.load(args.start, modules)
     modules.to(device)
     peers.share(modules)
     tokenizer = load_tokenizer(args.out)
@@ -109,6 +118,10 @@ def main(parser: argparse.ArgumentParser) -> None:
         if number == 0:
             steps = train_tower(args.out, modules, preset, args.seed, first, *common)
         else:
+            modules["model"].tower_is_fixed = args.fix_tower
+            if args.new_language or span[0] == 0.0 and args.stage == "both":
+                begin_language(modules, tokenizer)
+                peers.share(modules)
             steps = train_joint(args.out, modules, preset, tokenizer, args.seed, first, *common)
         if peers.rank == 0:
             print("%d batches; the next number is %d" % (steps, first + steps), flush=True)
