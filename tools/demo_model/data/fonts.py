@@ -26,7 +26,8 @@ FURTHER = [
     "LiberationSerif-Bold", "LiberationSans-Italic", "FreeSerif", "FreeMono", "FreeSansBold",
     "OpenSans-Bold", "OpenSans-Light", "OpenSans-CondLight", "Roboto-Bold",
     "RobotoCondensed-Regular", "Lato-Medium", "Lato-Italic", "Inconsolata",
-    "Cantarell-Regular", "Caladea-Regular", "LinLibertine_R", "Quicksand-Medium", "EBGaramond12-Regular", 
+    "Cantarell-Regular", "Caladea-Regular",
+    "LinLibertine_R", "Quicksand-Medium", "EBGaramond12-Regular", 
     "JetBrainsMono-Regular", "Go-Regular", "Go-Mono",
 ]
 # Families of which no file is ever trained on.

@@ -60,7 +60,8 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, required=True, help="of this piece")
     parser.add_argument("--piece", default="1/1", help="K/N: this is piece K of N equal ones")
     parser.add_argument("--out", required=True)
-    parser.add_argument("--from", dest="start", help="folder of a state, or of an exported model, to go on from")
+    parser.add_argument("--from", dest="start",
+                        help="folder of a state, or of an exported model, to go on from")
     parser.add_argument("--stage", choices=["both", "tower", "joint"], default="both")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, help="number of the first batch; default by piece")
