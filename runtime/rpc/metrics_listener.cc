@@ -10,6 +10,7 @@
 #include <string_view>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "civetweb.h"
 #include "runtime/base/status.h"
@@ -18,8 +19,8 @@
 namespace vl2 {
 namespace {
 
-// The web server takes numeric addresses only.
-absl::StatusOr<std::string> NumericAddress(const HostPort& address) {
+// The web server takes numeric addresses only, and not all builds of it know version 6.
+absl::StatusOr<std::vector<std::string>> NumericAddresses(const HostPort& address) {
   addrinfo hints = {};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE;
@@ -28,12 +29,16 @@ absl::StatusOr<std::string> NumericAddress(const HostPort& address) {
   if (error != 0) {
     return absl::UnavailableError(Cat("cannot resolve ", address.host, ": ", gai_strerror(error)));
   }
-  char host[NI_MAXHOST];
-  const int named = getnameinfo(found->ai_addr, found->ai_addrlen, host, sizeof(host), nullptr, 0,
-                                NI_NUMERICHOST);
+  std::vector<std::string> numeric;
+  for (const addrinfo* each = found; each != nullptr; each = each->ai_next) {
+    char host[NI_MAXHOST];
+    if (getnameinfo(each->ai_addr, each->ai_addrlen, host, sizeof(host), nullptr, 0,
+                    NI_NUMERICHOST) == 0) {
+      numeric.push_back(HostPort{host, address.port}.ToString());
+    }
+  }
   freeaddrinfo(found);
-  if (named != 0) return absl::UnavailableError(Cat("cannot resolve ", address.host));
-  return HostPort{host, address.port}.ToString();
+  return numeric;
 }
 
 void Send(mg_connection* connection, std::string_view status, std::string_view type,
@@ -67,12 +72,15 @@ void Knock(const std::string& address) {
 absl::StatusOr<std::unique_ptr<MetricsListener>> MetricsListener::Start(
     const std::string& listen, const Metrics& metrics, std::function<bool()> ready) {
   VL2_ASSIGN_OR_RETURN(HostPort address, ParseHostPort(listen));
-  VL2_ASSIGN_OR_RETURN(const std::string numeric, NumericAddress(address));
+  VL2_ASSIGN_OR_RETURN(const std::vector<std::string> addresses, NumericAddresses(address));
   std::unique_ptr<MetricsListener> listener(new MetricsListener(metrics, std::move(ready)));
-  const char* options[] = {"listening_ports",    numeric.c_str(), "num_threads", "2",
-                           "request_timeout_ms", "5000",          nullptr};
-  const mg_callbacks callbacks = {};
-  listener->context_ = mg_start(&callbacks, nullptr, options);
+  for (const std::string& numeric : addresses) {
+    const char* options[] = {"listening_ports",    numeric.c_str(), "num_threads", "2",
+                             "request_timeout_ms", "5000",          nullptr};
+    const mg_callbacks callbacks = {};
+    listener->context_ = mg_start(&callbacks, nullptr, options);
+    if (listener->context_ != nullptr) break;
+  }
   if (listener->context_ == nullptr) {
     return absl::UnavailableError(Cat("cannot listen on ", listen, " for metrics"));
   }
