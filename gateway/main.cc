@@ -5,23 +5,19 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
-#include <iostream>
 #include <memory>
 #include <string>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
 #include "gateway/http/http_server.h"
 #include "gateway/service/chat_service.h"
 #include "gateway/session/timer_queue.h"
 #include "gateway/upstream/upstreams.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
-#include "runtime/base/usage.h"
-#include "runtime/rpc/flag_environment.h"
+#include "runtime/rpc/port_file.h"
 #include "runtime/rpc/server_scaffold.h"
-#include "runtime/rpc/termination.h"
+#include "runtime/rpc/service_main.h"
 #include "text/tokenizer.h"
 
 ABSL_FLAG(std::string, model, "",
@@ -134,21 +130,6 @@ absl::Status Options::Fill() {
   return grpc.Validate();
 }
 
-// Written beside and renamed: whoever waits for the file never sees half of it.
-absl::Status WritePortFile(const std::string& path, const std::string& line) {
-  if (path.empty()) return absl::OkStatus();
-  const std::string partial = path + ".part";
-  {
-    std::ofstream file(partial, std::ios::trunc);
-    file << line << "\n";
-    if (!file.flush()) return absl::UnavailableError(Cat("cannot write ", partial));
-  }
-  std::error_code error;
-  std::filesystem::rename(partial, path, error);
-  if (error) return absl::UnavailableError(Cat("cannot write ", path, ": ", error.message()));
-  return absl::OkStatus();
-}
-
 // As many open files as the system lets this process have; a warning when connections need more.
 void RaiseFileLimit(int64_t max_connections) {
   constexpr int64_t kOtherFiles = 256;
@@ -219,19 +200,9 @@ absl::Status Run(TerminationSignal& signal) {
 }  // namespace vl2::gateway
 
 int main(int argc, char** argv) {
-  vl2::TerminationSignal signal;
-  vl2::SetUsage(
+  return vl2::ServiceMain(
+      argc, argv, "gateway",
       "gateway --model DIR --lm HOST:PORT --vision HOST:PORT [flags]\n"
       "Chat with pictures over HTTP (OpenAI-compatible) and gRPC (vl2.v1.ChatService).",
-      "gateway/main.cc");
-  absl::Status status = vl2::SetFlagsFromEnvironment();
-  if (status.ok() && absl::ParseCommandLine(argc, argv).size() != 1) {
-    status = vl2::InvalidArgument("takes flags only, see --help");
-  }
-  if (status.ok()) status = vl2::gateway::Run(signal);
-  if (!status.ok()) {
-    std::cerr << "gateway: " << vl2::Message(status) << "\n";
-    return 1;
-  }
-  return 0;
+      &vl2::gateway::Run);
 }

@@ -1,26 +1,22 @@
 // lm_service: the language service. See --help; every flag can be set as VL2_<FLAG> too.
 #include <algorithm>
 #include <cstdint>
-#include <iostream>
 #include <memory>
 #include <string>
 #include <thread>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
 #include "lm_service/engine/engine.h"
 #include "lm_service/service/engine_metrics.h"
 #include "lm_service/service/language_service.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
-#include "runtime/base/usage.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/ops/cpu/cpu_target.h"
-#include "runtime/rpc/flag_environment.h"
 #include "runtime/rpc/host_port.h"
 #include "runtime/rpc/model_info.h"
 #include "runtime/rpc/server_scaffold.h"
-#include "runtime/rpc/termination.h"
+#include "runtime/rpc/service_main.h"
 #include "text/tokenizer.h"
 
 ABSL_FLAG(std::string, model, "", "Folder of a DeepSeek-VL2 checkpoint.");
@@ -156,19 +152,8 @@ absl::Status Run(TerminationSignal& signal) {
 }  // namespace vl2
 
 int main(int argc, char** argv) {
-  vl2::TerminationSignal signal;
-  vl2::SetUsage(
-      "lm_service --model DIR [flags]\n"
-      "Token ids and embeddings in, token ids out: vl2.v1.LanguageService.",
-      "lm_service/main.cc");
-  absl::Status status = vl2::SetFlagsFromEnvironment();
-  if (status.ok() && absl::ParseCommandLine(argc, argv).size() != 1) {
-    status = vl2::InvalidArgument("takes flags only, see --help");
-  }
-  if (status.ok()) status = vl2::Run(signal);
-  if (!status.ok()) {
-    std::cerr << "lm_service: " << vl2::Message(status) << "\n";
-    return 1;
-  }
-  return 0;
+  return vl2::ServiceMain(argc, argv, "lm_service",
+                          "lm_service --model DIR [flags]\n"
+                          "Token ids and embeddings in, token ids out: vl2.v1.LanguageService.",
+                          &vl2::Run);
 }

@@ -1,24 +1,20 @@
 // vision_service: the vision service. See --help; every flag can be set as VL2_<FLAG> too.
 #include <cstdint>
-#include <iostream>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
 #include "runtime/base/json.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
-#include "runtime/base/usage.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/ops/cpu/cpu_target.h"
-#include "runtime/rpc/flag_environment.h"
 #include "runtime/rpc/host_port.h"
 #include "runtime/rpc/model_info.h"
 #include "runtime/rpc/server_scaffold.h"
-#include "runtime/rpc/termination.h"
+#include "runtime/rpc/service_main.h"
 #include "vision_service/engine/vision_engine.h"
 #include "vision_service/service/vision_service.h"
 
@@ -146,19 +142,9 @@ absl::Status Run(TerminationSignal& signal) {
 }  // namespace vl2
 
 int main(int argc, char** argv) {
-  vl2::TerminationSignal signal;
-  vl2::SetUsage(
+  return vl2::ServiceMain(
+      argc, argv, "vision_service",
       "vision_service --model DIR [flags]\n"
       "Encoded pictures in, embeddings in prompt order out: vl2.v1.VisionService.",
-      "vision_service/main.cc");
-  absl::Status status = vl2::SetFlagsFromEnvironment();
-  if (status.ok() && absl::ParseCommandLine(argc, argv).size() != 1) {
-    status = vl2::InvalidArgument("takes flags only, see --help");
-  }
-  if (status.ok()) status = vl2::Run(signal);
-  if (!status.ok()) {
-    std::cerr << "vision_service: " << vl2::Message(status) << "\n";
-    return 1;
-  }
-  return 0;
+      &vl2::Run);
 }

@@ -139,7 +139,7 @@ asio::awaitable<absl::Status> Exchange(Stream& stream, const ImageUrl& url, int6
 }  // namespace
 
 ImageFetcher::ImageFetcher(ImageFetchOptions options)
-    : options_(std::move(options)), tls_(std::make_unique<Tls>()) {}
+    : options_(std::move(options)), tls_(enabled() ? std::make_unique<Tls>() : nullptr) {}
 
 ImageFetcher::~ImageFetcher() = default;
 

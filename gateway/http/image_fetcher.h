@@ -49,7 +49,7 @@ class ImageFetcher {
                                                      std::chrono::steady_clock::time_point until,
                                                      ByteReservation& held) const;
   const ImageFetchOptions options_;
-  const std::unique_ptr<Tls> tls_;
+  const std::unique_ptr<Tls> tls_;  // null when nothing is fetched
 };
 
 }  // namespace vl2::gateway

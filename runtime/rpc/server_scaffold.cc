@@ -1,8 +1,6 @@
 #include "runtime/rpc/server_scaffold.h"
 
 #include <chrono>
-#include <cstdio>
-#include <fstream>
 #include <limits>
 
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
@@ -12,6 +10,7 @@
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/rpc/host_port.h"
+#include "runtime/rpc/port_file.h"
 
 namespace vl2 {
 namespace {
@@ -81,9 +80,10 @@ absl::StatusOr<std::unique_ptr<ServerScaffold>> ServerScaffold::Start(
   VL2_ASSIGN_OR_RETURN(HostPort address, ParseHostPort(options.listen));
   address.port = scaffold->port_;
   scaffold->address_ = address.ToString();
-  VL2_RETURN_IF_ERROR(scaffold->WritePortFile());
-  Log(Severity::kInfo, Cat("listening ", options.service_name, " ", scaffold->address_, " metrics ",
-                           options.metrics_listen.empty() ? "-" : scaffold->metrics_address()));
+  const std::string line = Cat("listening ", options.service_name, " ", scaffold->address_,
+                               " metrics ", scaffold->metrics_ ? scaffold->metrics_address() : "-");
+  VL2_RETURN_IF_ERROR(WritePortFile(options.port_file, line));
+  Log(Severity::kInfo, line);
   return scaffold;
 }
 
@@ -105,22 +105,6 @@ void ServerScaffold::Drain(int64_t timeout_ms) {
   server_->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(timeout_ms));
   server_->Wait();
   Log(Severity::kInfo, Cat("drained ", options_.service_name));
-}
-
-// Written beside and renamed: whoever waits for the file never sees half of it.
-absl::Status ServerScaffold::WritePortFile() const {
-  if (options_.port_file.empty()) return absl::OkStatus();
-  const std::string partial = options_.port_file + ".part";
-  {
-    std::ofstream file(partial, std::ios::trunc);
-    file << "listening " << options_.service_name << " " << address_ << " metrics "
-         << (metrics_ ? metrics_->address() : "-") << "\n";
-    if (!file.flush()) return absl::UnavailableError(Cat("cannot write ", partial));
-  }
-  if (std::rename(partial.c_str(), options_.port_file.c_str()) != 0) {
-    return absl::UnavailableError(Cat("cannot write ", options_.port_file));
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace vl2

@@ -66,7 +66,6 @@ class ServerScaffold {
 
  private:
   explicit ServerScaffold(const ServerOptions& options) : options_(options) {}
-  absl::Status WritePortFile() const;
 
   const ServerOptions options_;
   std::atomic<bool> serving_{false};
