@@ -7,10 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import boxes_checkpoint  # noqa: E402
+import node_suite  # noqa: E402
 from cluster import CHECKPOINT, DATA, REPOSITORY, Cluster  # noqa: E402
 
 BIN = sys.argv[1]
@@ -19,21 +19,13 @@ SCREENSHOTS = sys.argv[2] if len(sys.argv) > 2 else None
 
 def main():
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    missing = [name for name in ("lm_service", "vision_service", "gateway")
-               if not os.path.exists(os.path.join(BIN, name))]
-    missing += [name for name in ("node", "npm") if shutil.which(name) is None]
-    missing += [] if browser else ["chromium"]
+    missing = node_suite.missing(BIN) + ([] if browser else ["chromium"])
     if missing:
         print("SKIPPED: not there: " + ", ".join(missing))
-        return 77
-    source = os.path.join(REPOSITORY, "tests", "integration", "browser")
-    with tempfile.TemporaryDirectory(prefix="vl2-browser") as folder:
-        for name in ("package.json", "package-lock.json", "page_test.mjs"):
-            shutil.copy(os.path.join(source, name), folder)
-        installed = subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--silent"], cwd=folder)
-        if installed.returncode != 0:
-            print("SKIPPED: npm ci cannot install playwright-core (no network?)")
-            return 77
+        return node_suite.SKIPPED
+    with node_suite.installed("browser", "page_test.mjs", "playwright-core") as folder:
+        if folder is None:
+            return node_suite.SKIPPED
         checkpoint = os.path.join(folder, "checkpoint")
         os.mkdir(checkpoint)
         bias = boxes_checkpoint.make(CHECKPOINT, checkpoint)
