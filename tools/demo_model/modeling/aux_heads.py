@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..data.sample import Picture
+from ..data.sample import Picture, Thing
 from ..data.scene import COLOURS, SHAPES
 from ..pixels import SIDE, TILE, fitted
 
@@ -18,9 +18,30 @@ CHARS = "".join(chr(c) for c in range(33, 127))
 SLOTS = 3          # characters of a cell, in reading order
 MAX_INDEX = 15     # place in the line, 0 for none, further ones count as the last
 CELL = 28.0
-# Columns of a label row: characters, places in line, shape, colour, 12 digits of the box.
-WIDTH = 2 * SLOTS + 2 + 12
+BINS, BIN = 50, 20.0  # of a coordinate in thousandths
+# Columns of a label row: characters, places in line, then what shape covers the cell: whether its
+# centre lies here, shape, colour, and its box in thousandths of the picture.
+CENTRE, SHAPE, COLOUR, BOX = 2 * SLOTS, 2 * SLOTS + 1, 2 * SLOTS + 2, 2 * SLOTS + 3
+WIDTH = BOX + 4
 IGNORED = -100
+COVERED = 0.8      # of the half axes: cells this near to the middle of a shape belong to it
+
+
+def _covered_cells(thing: Thing, sx: float, sy: float, left: float,
+                   top: float) -> List[Tuple[int, int]]:
+    """(column, row) of the cells of the one tile whose middle lies well inside the shape."""
+    x1, y1, x2, y2 = (left + thing.box[0] * sx, top + thing.box[1] * sy,
+                      left + thing.box[2] * sx, top + thing.box[3] * sy)
+    cx, cy = (x1 + x2) / 2, (y1 + y2) / 2
+    half_x, half_y = max(1e-6, (x2 - x1) / 2), max(1e-6, (y2 - y1) / 2)
+    found = []
+    for row in range(max(0, int(y1 / CELL)), int(min(y2, TILE - 1) / CELL) + 1):
+        for column in range(max(0, int(x1 / CELL)), int(min(x2, TILE - 1) / CELL) + 1):
+            dx = ((column + 0.5) * CELL - cx) / half_x
+            dy = ((row + 0.5) * CELL - cy) / half_y
+            if dx * dx + dy * dy < COVERED * COVERED:
+                found.append((column, row))
+    return found
 
 
 def cell_labels(picture: Picture, canvas: Tuple[int, int], whole: bool) -> np.ndarray:
@@ -28,7 +49,7 @@ def cell_labels(picture: Picture, canvas: Tuple[int, int], whole: bool) -> np.nd
     tile shows the `whole` picture: a part cannot know where it lies."""
     wide, high = canvas[0] // TILE, canvas[1] // TILE
     labels = np.zeros((wide * high, SIDE * SIDE, WIDTH), np.int16)
-    labels[:, :, 2 * SLOTS + 2:] = IGNORED
+    labels[:, :, BOX:] = IGNORED
     w, h, left, top = fitted(picture.image.size, canvas)
     sx, sy = w / picture.image.width, h / picture.image.height
 
@@ -49,16 +70,30 @@ def cell_labels(picture: Picture, canvas: Tuple[int, int], whole: bool) -> np.nd
                 break
     for thing in picture.things:
         tile, place = cell(*thing.centre)
-        row = labels[tile, place]
-        row[2 * SLOTS] = SHAPES.index(thing.shape) + 1
-        row[2 * SLOTS + 1] = list(COLOURS).index(thing.colour) + 1
-        if whole:
-            for i, value in enumerate(thing.box):
-                side = picture.image.size[i % 2]
-                number = min(999, max(0, int(value / side * 999 + 0.5)))
-                row[2 * SLOTS + 2 + 3 * i:2 * SLOTS + 5 + 3 * i] = [
-                    number // 100, number // 10 % 10, number % 10]
+        labels[tile, place, CENTRE] = 1
+        rows = [labels[tile, place]]
+        if whole and wide * high == 1:
+            rows += [labels[0, r * SIDE + c] for c, r in
+                     _covered_cells(thing, sx, sy, left, top)]
+        for row in rows:
+            row[SHAPE] = SHAPES.index(thing.shape) + 1
+            row[COLOUR] = list(COLOURS).index(thing.colour) + 1
+            if whole:
+                for i, value in enumerate(thing.box):
+                    side = picture.image.size[i % 2]
+                    row[BOX + i] = min(999, max(0, int(value / side * 999 + 0.5)))
     return labels
+
+
+def soft_bins(values: torch.Tensor) -> torch.Tensor:
+    """[n] thousandths to [n, BINS]: the two nearest bins share the weight, so that near misses
+    cost less than far ones."""
+    at = (values.float() / BIN - 0.5).clamp(0, BINS - 1)
+    low = at.floor().clamp_max(BINS - 2)
+    part = (at - low).unsqueeze(-1)
+    low = low.long().unsqueeze(-1)
+    weights = torch.zeros(values.shape[0], BINS, device=values.device)
+    return weights.scatter(-1, low, 1 - part).scatter(-1, low + 1, part)
 
 
 class AuxHeads(nn.Module):
@@ -66,43 +101,58 @@ class AuxHeads(nn.Module):
 
     def __init__(self, hidden: int):
         super().__init__()
+        # A coordinate is told three times: its bin, its first digit, its second.
         self.sizes: List[int] = ([len(CHARS) + 1] * SLOTS + [MAX_INDEX + 1] * SLOTS +
-                                 [len(SHAPES) + 1, len(COLOURS) + 1] + [10] * 12)
+                                 [2, len(SHAPES) + 1, len(COLOURS) + 1] + [BINS, 10, 10] * 4)
         self.out = nn.Linear(hidden, sum(self.sizes))
 
     def loss(self, cells: torch.Tensor, labels: torch.Tensor) -> Tuple[torch.Tensor,
                                                                        Dict[str, float]]:
         """`cells` [tiles, 196, hidden]. Empty cells are many and soon learnt, so half of the loss
         of a lesson is that of its filled cells."""
-        # A 16th of the empty cells is enough.
         labels = labels.reshape(-1, WIDTH).long()
-        filled = (labels[:, 0] > 0) | (labels[:, 2 * SLOTS] > 0)
-        some = torch.rand(filled.shape, device=filled.device) < 0.125
+        filled = (labels[:, 0] > 0) | (labels[:, SHAPE] > 0)
+        some = torch.rand(filled.shape, device=filled.device) < 0.125  # of the empty: enough
         rows = (filled | some).nonzero().squeeze(-1)
         labels = labels[rows]
-        logits = self.out(cells.reshape(-1, cells.shape[-1])[rows]).float()
-        total = logits.new_zeros(())
-        right: Dict[str, float] = {}
-        begin = 0
-        for column, size in enumerate(self.sizes):
-            part, target = logits[:, begin:begin + size], labels[:, column]
-            begin += size
-            digit = column >= 2 * SLOTS + 2
-            known = (target >= 0) if digit else (target > 0)
-            each = F.cross_entropy(part, target.clamp_min(0), reduction="none")
-            hits = (each * known).sum() / known.sum().clamp_min(1)
-            # The last digit of a coordinate is a pixel: worth less.
-            worth = ((1.0, 0.6, 0.1)[(column - 2 * SLOTS - 2) % 3] / 4 if digit else
-                     0.3 if SLOTS <= column < 2 * SLOTS else 1.0)
-            if column in (2, 5):  # third characters of a cell are rare
-                worth *= 0.3
-            if not digit:
-                empty = target == 0
-                hits = hits + (each * empty).sum() / empty.sum().clamp_min(1)
-            total = total + worth * hits
-            name = {0: "char", 1: "char2", SLOTS: "place", 2 * SLOTS: "shape",
-                    2 * SLOTS + 1: "colour", 2 * SLOTS + 2: "digit1", 2 * SLOTS + 3: "digit2"}
-            if column in name:
-                correct = ((part.argmax(-1) == target) & known).sum() / known.sum().clamp_min(1)
-                right[name[column]] = float(correct) if known.any() else float("nan")
+        parts = self.out(cells.reshape(-1, cells.shape[-1])[rows]).float().split(self.sizes, -1)
+        total, right = self._classes(parts, labels)
+        boxed = (labels[:, BOX] >= 0).nonzero().squeeze(-1)
+        if len(boxed):
+            boxes, more = self._boxes([p[boxed] for p in parts[BOX:]], labels[boxed, BOX:])
+            total, right = total + boxes, dict(right, **more)
         return total, right
+
+    @staticmethod
+    def _classes(parts, labels: torch.Tensor) -> Tuple[torch.Tensor, Dict[str, float]]:
+        total = parts[0].new_zeros(())
+        right: Dict[str, float] = {}
+        names = {0: "char", 1: "char2", SLOTS: "place", CENTRE: "centre", SHAPE: "shape",
+                 COLOUR: "colour"}
+        for column in range(BOX):
+            part, target = parts[column], labels[:, column]
+            known = target > 0
+            each = F.cross_entropy(part, target, reduction="none")
+            mean = (each * known).sum() / known.sum().clamp_min(1) + \
+                (each * ~known).sum() / (~known).sum().clamp_min(1)
+            worth = 0.3 if SLOTS <= column < 2 * SLOTS else 1.0
+            total = total + worth * (0.3 if column in (2, 5) else 1.0) * mean  # third ones are rare
+            if column in names and known.any():
+                hits = ((part.argmax(-1) == target) & known).sum() / known.sum()
+                right[names[column]] = float(hits)
+        return total, right
+
+    @staticmethod
+    def _boxes(parts, boxes: torch.Tensor) -> Tuple[torch.Tensor, Dict[str, float]]:
+        total = parts[0].new_zeros(())
+        near = digits = 0.0
+        for i in range(4):
+            value = boxes[:, i]
+            bins, first, second = parts[3 * i:3 * i + 3]
+            total = total - 0.5 * (soft_bins(value) * bins.log_softmax(-1)).sum(-1).mean()
+            total = total + 0.25 * F.cross_entropy(first, value // 100) + \
+                0.15 * F.cross_entropy(second, value // 10 % 10)
+            found = (bins.argmax(-1).float() + 0.5) * BIN
+            near += float(((found - value).abs() <= 1.5 * BIN).float().mean()) / 4
+            digits += float((first.argmax(-1) == value // 100).float().mean()) / 4
+        return total, {"box": near, "digit": digits}
