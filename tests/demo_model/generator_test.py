@@ -3,9 +3,10 @@
 
    generator_test.py [BIN]     with BIN the tokenizer is compared with the product's (run_once)
 
-Exit status 77 (skipped) where numpy, Pillow or the fonts are missing; without PyTorch the parts
-that need it are left out.
+Exit status 77 (skipped) where numpy or Pillow are missing; without PyTorch or the fonts the parts
+that need them are left out.
 """
+import dataclasses
 import hashlib
 import json
 import os
@@ -33,11 +34,10 @@ from demo_model.data import fonts, mix, scene, scene_questions, text  # noqa: E4
 from demo_model.evaluation import metrics  # noqa: E402
 from demo_model.tokenizer import Tokenizer, pieces, train_merges  # noqa: E402
 
-if any(stem not in fonts.font_files() for stem in fonts.PLAIN):
-    print("skipped: fonts are missing, see tools/demo_model/README.md")
-    sys.exit(77)
-HAS_ALL_FONTS = all(stem in fonts.font_files() for stem in fonts.SETS["all"])
-MIXES = ["cpu", "gpu"] if HAS_ALL_FONTS else ["cpu"]
+# Fonts: see tools/demo_model/README.md. Scenes of shapes need none.
+HAS_PLAIN_FONTS, HAS_ALL_FONTS = (
+    all(stem in fonts.font_files() for stem in fonts.SETS[name]) for name in ("plain", "all"))
+MIXES = ["shapes"] + ["cpu"] * HAS_PLAIN_FONTS + ["gpu"] * HAS_ALL_FONTS
 BIN = sys.argv.pop(1) if len(sys.argv) > 1 else ""
 
 
@@ -80,6 +80,7 @@ class GeneratorTest(unittest.TestCase):
                 nearest = min(scene.COLOURS, key=lambda c: np.abs(scene.COLOURS[c] - found).sum())
                 self.assertEqual(nearest, thing.colour)
 
+    @unittest.skipUnless(HAS_PLAIN_FONTS, "needs the fonts")
     def test_ink_lies_where_glyphs_are(self):
         for number in range(10):
             picture, turn = text.make_word(random.Random(number), "plain")
@@ -156,7 +157,7 @@ class TokenizerTest(unittest.TestCase):
 class TrainingTest(unittest.TestCase):
     def test_rows_of_one_question_are_the_prompt(self):
         from demo_model.training.joint_batches import Tiles, sample_row
-        one = sample("cpu", "one", 2)
+        one = sample("shapes", "one", 2)
         tokenizer = Tokenizer([], 2048)
         tiles = Tiles()
         row = sample_row(one, tokenizer, tiles)
@@ -170,6 +171,103 @@ class TrainingTest(unittest.TestCase):
             starts = [p for p, s in zip(row.positions, row.segments) if s == turn_number + 1]
             self.assertEqual(starts, list(range(row.segments.count(0),
                                                 row.segments.count(0) + len(starts))))
+
+    def test_one_view_leaves_out_the_second_alone(self):
+        from demo_model.training.joint_batches import Tiles, sample_row
+        one = sample("shapes", "one", 2)
+        tokenizer = Tokenizer([], 2048)
+        both, single = (sample_row(one, tokenizer, Tiles(), one_view) for one_view in (False, True))
+        self.assertEqual(len(both.ids) - len(single.ids), 14 * 15)
+        self.assertEqual([t for t in both.targets if t >= 0], [t for t in single.targets if t >= 0])
+
+    def test_cells_know_the_shape_that_covers_them(self):
+        from demo_model.modeling.aux_heads import BOX, CENTRE, COLOUR, SHAPE, cell_labels
+        for number in range(20):
+            picture = scene.make_scene(random.Random(number))
+            labels = cell_labels(picture, (384, 384), True)[0]
+            self.assertLessEqual((labels[:, CENTRE] > 0).sum(), len(picture.things))
+            width, height, left, top = pixels.fitted(picture.image.size, (384, 384))
+            for cell in np.flatnonzero(labels[:, SHAPE]):
+                x, y = (cell % 14 + 0.5) * 28, (cell // 14 + 0.5) * 28
+                row = labels[cell]
+                x1, y1, x2, y2 = row[BOX:] / 999 * [width, height, width, height] + [
+                    left, top, left, top]
+                slack = 14 if row[CENTRE] else 0  # a centre's cell may stick out of a small shape
+                self.assertTrue(x1 - slack <= x <= x2 + slack and y1 - slack <= y <= y2 + slack)
+                name = "%s %s" % (list(scene.COLOURS)[row[COLOUR] - 1],
+                                  scene.SHAPES[row[SHAPE] - 1])
+                self.assertIn(name, [thing.name for thing in picture.things])
+
+    def test_bins_are_exact_on_average(self):
+        from demo_model.modeling.aux_heads import BIN, BINS, soft_bins
+        values = torch.tensor([10, 15, 30, 499, 980])
+        middles = (torch.arange(BINS) + 0.5) * BIN
+        weights = soft_bins(values)
+        self.assertTrue(torch.allclose(weights.sum(-1), torch.ones(5)))
+        self.assertTrue(torch.allclose(weights @ middles, values.float(), atol=1e-3))
+
+    def test_stages_follow_each_other(self):
+        from demo_model.training.presets import PRESETS
+        from demo_model.training.run import plan
+        for preset in PRESETS.values():
+            stages = plan(preset, "all")
+            self.assertEqual(stages[0][2], 0.0)
+            self.assertEqual(stages[-1][3], 1.0)
+            for before, after in zip(stages, stages[1:]):
+                self.assertEqual(before[3], after[2])
+
+    def test_the_language_model_begins_by_looking_things_up(self):
+        from demo_model.modeling import language
+        from demo_model.modeling.aux_heads import AuxHeads
+        from demo_model.modeling.vl2 import Vl2, attention_mask
+        from demo_model.training.alignment import begin_language
+        from demo_model.training.presets import PRESETS
+        torch.manual_seed(3)
+        modules = torch.nn.ModuleDict({"model": Vl2(PRESETS["shapes"].shape), "aux": AuxHeads(128)})
+        texts = [(" the red circle, the blue square", 9), ("\nWhere is the star?\n\n", 9)]
+        tokenizer = Tokenizer(train_merges(texts, 60), 2048)
+        begin_language(modules, tokenizer)
+        weights, attend = [], language.attend
+
+        def watched(q, k, v, mask):
+            weights.append((q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + mask).softmax(-1))
+            return attend(q, k, v, mask)
+
+        ids = torch.tensor([tokenizer.encode("\nWhere is the red circle?\n\n")])
+        model = modules["model"].language.model
+        language.attend = watched
+        try:
+            with torch.no_grad():
+                model(model.embed_tokens(ids), torch.arange(ids.shape[1])[None],
+                      attention_mask(torch.zeros_like(ids)))
+        finally:
+            language.attend = attend
+        for head, back in ((1, 1), (2, 2)):
+            for at in range(2, ids.shape[1]):
+                self.assertEqual(int(weights[0][0, head, at].argmax()), at - back)
+
+    def test_fast_attention_and_gelu_have_the_right_gradients(self):
+        from demo_model.modeling.attention import HeadByHead
+        from demo_model.modeling.activations import silu, tanh_gelu
+        torch.manual_seed(2)
+        inputs = [torch.randn(2, 2, 24, 16).bfloat16() for _ in range(3)]
+        up = torch.randn(2, 2, 24, 16).bfloat16()
+
+        def gradients(function, parts, grad):
+            leaves = [p.clone().requires_grad_() for p in parts]
+            function(*leaves).backward(grad)
+            return [leaf.grad.float() for leaf in leaves]
+
+        fast = gradients(lambda q, k, v: HeadByHead.apply(q, k, v, None), inputs, up)
+        plain = gradients(lambda q, k, v: (q @ k.transpose(-1, -2)).softmax(-1) @ v,
+                          [p.float() for p in inputs], up.float())
+        for a, b in zip(fast, plain):
+            self.assertLess(float((a - b).norm() / b.norm()), 0.02)
+        for mine, true in ((silu, torch.nn.functional.silu), (
+                tanh_gelu, lambda x: torch.nn.functional.gelu(x, approximate="tanh"))):
+            fast = gradients(mine, [inputs[0][0]], up[0])[0]
+            plain = gradients(true, [inputs[0][0].float()], up[0].float())[0]
+            self.assertLess(float((fast - plain).norm() / plain.norm()), 0.01)
 
     def test_every_preset_fits_the_repository(self):
         from demo_model.modeling.vl2 import Vl2
@@ -185,7 +283,7 @@ class TrainingTest(unittest.TestCase):
         from demo_model.training.tower_batches import tower_batches
         torch.manual_seed(1)
         torch.set_num_threads(1)
-        preset = PRESETS["tiny"]
+        preset = dataclasses.replace(PRESETS["tiny"], text_share=0.55 if HAS_PLAIN_FONTS else 0.0)
         model, heads = Vl2(preset.shape), AuxHeads(preset.shape.hidden_size)
         batch = next(tower_batches(preset, 1, 0, 1))
         weights = list(model.parameters()) + list(heads.parameters())

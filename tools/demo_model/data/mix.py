@@ -46,12 +46,13 @@ def _small_print(rng: random.Random, fonts: str):
     return text.make_paragraph(rng, fonts, small=True)
 
 
-# Size class: name of the task: maker. Classes by the tiles a picture takes, the global view apart.
+# Size class: name of the task: maker. Classes by the length of the prompt, mostly the tiles that a
+# picture takes (the global view apart).
 MIXES: Dict[str, Dict[str, Dict[str, Maker]]] = {
-    "shapes": {"one": {"scene": Maker(12, _scene(4)), "talk": Maker(0.5, _talk)}},
+    "shapes": {"one": {"scene": Maker(12, _scene(5)), "talk": Maker(0.5, _talk)}},
     "cpu": {
-        "one": {"scene": Maker(6, _scene(5)), "word": Maker(4, _printed(text.make_word)),
-                "talk": Maker(0.5, _talk)},
+        "one": {"scene": Maker(12, _scene(5)), "talk": Maker(0.5, _talk)},
+        "word": {"word": Maker(1, _printed(text.make_word))},
     },
     "gpu": {
         "one": {"scene": Maker(5, _scene(8)), "word": Maker(3, _printed(text.make_word)),
@@ -67,8 +68,8 @@ MIXES: Dict[str, Dict[str, Dict[str, Maker]]] = {
     },
 }
 # How often a batch is of the class, and how much smaller it is.
-CLASS_SHARE = {"one": 0.5, "few": 0.5}
-CLASS_BATCH = {"one": 1.0, "few": 0.34}
+CLASS_SHARE = {"one": 0.5, "word": 0.3, "few": 0.5}
+CLASS_BATCH = {"one": 1.0, "word": 2.5, "few": 0.34}
 
 
 def pick_class(rng: random.Random, mix: str) -> str:

@@ -73,7 +73,7 @@ def shape_of(rng: random.Random, picture: Picture) -> Optional[Turn]:
 
 
 def exists(rng: random.Random, picture: Picture) -> Optional[Turn]:
-    if rng.random() < 0.5:
+    if rng.random() < 0.42:  # half of the answers are then yes
         name = rng.choice(picture.things).name
     else:
         name = rng.choice(list(COLOURS)) + " " + rng.choice(SHAPES)
@@ -178,6 +178,19 @@ MIX = [(count_all, 2), (count_some, 3), (colour_of, 3), (shape_of, 3), (exists, 
        (ground_many, 2), (grounded_caption, 1)]
 
 
+def _as_typed(rng: random.Random, question: str) -> str:
+    """People also write "color", leave out the question mark, and begin with a small letter."""
+    if question.startswith("<|"):
+        return question
+    if rng.random() < 0.3:
+        question = question.replace("colour", "color")
+    if rng.random() < 0.15:
+        question = question.rstrip("?.")
+    if rng.random() < 0.15:
+        question = question[0].lower() + question[1:]
+    return question
+
+
 def scene_turns(rng: random.Random, picture: Picture, number: int) -> List[Turn]:
     """`number` different questions, fewer where a picture does not give them."""
     turns: List[Turn] = []
@@ -185,7 +198,10 @@ def scene_turns(rng: random.Random, picture: Picture, number: int) -> List[Turn]
     weights = [w for _, w in MIX]
     for _ in range(number * 4):
         turn = rng.choices(makers, weights)[0](rng, picture)
-        if turn and all(turn.question != t.question for t in turns):
+        if turn is None:
+            continue
+        turn.question = _as_typed(rng, turn.question)
+        if all(turn.question != t.question for t in turns):
             turns.append(turn)
         if len(turns) == number:
             break

@@ -66,7 +66,8 @@ def make_lines(rng: random.Random, lines: List[str], size: int, font_set: str,
     return Picture(wear(rng, image, 0.8 if size >= 24 else 0.4), glyphs=glyphs)
 
 
-READ = ["What does it say?", "Read the text.", "What is written here?", "What word is this?"]
+READ = ["What does it say?", "Read the text.", "What is written here?", "What word is this?",
+        "What does it say", "what does it say?", "Read this.", "Read the word."]
 
 
 def make_word(rng: random.Random, font_set: str, longest: int = 8) -> Tuple[Picture, Turn]:

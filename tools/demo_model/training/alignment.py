@@ -1,45 +1,199 @@
-"""A head start for the language model: words begin where the tower already puts their meaning.
+"""A head start for the language model: it begins as a machine that looks things up.
 
-After the first stage the auxiliary heads hold a direction for each shape and colour. The word's
-embedding and its row of the head begin as that direction, and some heads of attention begin by
-comparing a token with all others and copying what they find (see modeling/language.py): asking for
-"circle" then looks at circles from the first step.
+Finding out from examples alone that the word "red" has to do with certain cells of a picture takes a
+small model thousands of steps in which nothing else is learnt. The tower already knows what is red, so
+the start is built from it:
+
+- A linear readout of cells, fitted by least squares, gives shape and colour. The words' embeddings
+  are its directions, and rows of the head its rows.
+- The latent of the attention holds that readout and what else the auxiliary heads need (boxes,
+  characters). In the first layers a head compares readouts (a "red" attends to red cells) and copies
+  what it finds; another looks at the token before, so that "circle" knows that it is a red one. In
+  the last layers all words look at those words that name a kind, and copy what these have found.
+
+All of it goes on learning from there.
 """
-from typing import List
+import random
+from typing import List, Tuple
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from ..data.scene import COLOURS, SHAPES
+from ..data.scene import COLOURS, SHAPES, make_scene
 from ..data.scene_questions import plural
-from ..modeling.aux_heads import AuxHeads, SLOTS
-from ..modeling.language import Language
+from ..modeling.aux_heads import BOX, CENTRE, CHARS, COLOUR, SHAPE, SLOTS, AuxHeads, cell_labels
+from ..modeling.language import Language, LatentAttention
+from ..pixels import TILE, tiles_of
 from ..tokenizer import Tokenizer
 
+KINDS = len(COLOURS) + len(SHAPES)
+READ = KINDS + 2           # kinds, whether the centre of a shape lies in the cell, whether it is a word
+LEVEL = 4.0                # of a readout that says yes, in the latent
+SHARED = 3.0               # length of what all words have in common, and cells have not
+WORD = 6.0                 # what a word that names a kind reads of itself
+CARRIED = 1.5              # how much of what it reads a head adds
+SAID = 3.0                 # rows of the head for such words, relative to others
+# Sharpness of comparing, of looking at the token before, of looking at words that name a kind.
+MATCH, BEFORE, GATHER = 25.0, 3.0, 30.0
+QUIET = 0.3                # of the usual size, what everything else begins by adding
+# Heads of a layer that compare, that look back (1, 2 tokens), that gather.
+PLAN = [(1, 2, 0), (2, 1, 0), (1, 0, 2), (0, 0, 2)]
 
-def _directions(heads: AuxHeads, lesson: int) -> torch.Tensor:
-    """Unit rows, one a class but the first ("nothing here"), less what all of them share."""
-    begin = sum(heads.sizes[:lesson])
-    rows = heads.out.weight.data[begin + 1:begin + heads.sizes[lesson]]
+
+@torch.no_grad()
+def _cells(model: nn.Module, pictures: int) -> Tuple[torch.Tensor, torch.Tensor]:
+    """Normed embeddings [n, hidden] of the cells of scenes, and their labels."""
+    rng = random.Random("alignment")
+    embeddings, labels = [], []
+    for _ in range(pictures):
+        picture = make_scene(rng, 5)
+        tile = torch.from_numpy(tiles_of(picture.image, (TILE, TILE))[0].copy())[None]
+        embeddings.append(model.encode(tile.to(model.image_newline.device))[0].float())
+        labels.append(torch.from_numpy(cell_labels(picture, (TILE, TILE), True)[0]).long())
+    x = torch.cat(embeddings)
+    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True)), torch.cat(labels).to(x.device)
+
+
+def _readout(cells: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """[READ, hidden]: about 1 where a cell is of the kind, 0 elsewhere."""
+    wanted = torch.cat([F.one_hot(labels[:, COLOUR], len(COLOURS) + 1)[:, 1:],
+                        F.one_hot(labels[:, SHAPE], len(SHAPES) + 1)[:, 1:],
+                        labels[:, CENTRE:CENTRE + 1]], -1).float()
+    filled = (labels[:, SHAPE] > 0).float()
+    weight = (filled / filled.mean() + 1)[:, None]  # empty cells are many
+    size = cells.shape[1]
+    square = cells.t() @ (weight * cells) + 10.0 * torch.eye(size, device=cells.device)
+    return torch.linalg.solve(square, cells.t() @ (weight * wanted)).t()
+
+
+def _basis(rows: torch.Tensor, without: torch.Tensor, number: int) -> torch.Tensor:
+    """[number, hidden], orthonormal: what `rows` read most, except along `without`."""
     rows = rows - rows.mean(0, keepdim=True)
-    return rows / rows.norm(dim=-1, keepdim=True)
+    rows = rows - (rows @ without)[:, None] * without
+    return torch.linalg.svd(rows, full_matrices=False)[2][:number]
+
+
+def _latent(heads: AuxHeads, cells: torch.Tensor, labels: torch.Tensor, shared: torch.Tensor,
+            readout: torch.Tensor, rank: int) -> torch.Tensor:
+    """[rank, hidden]: the readout, then boxes, then characters and their places."""
+    filled = cells[labels[:, SHAPE] > 0]
+    mean = F.normalize(cells.mean(0), dim=0)
+    weight, ends = heads.out.weight.data, [sum(heads.sizes[:i]) for i in (2 * SLOTS, BOX)]
+    boxes = _basis(weight[ends[1]:], mean, (rank - READ + 1) // 2)
+    signs = _basis(weight[:ends[0]], mean, (rank - READ) // 2)
+    parts = [5.0 * b / (filled @ b.t()).norm(dim=-1).mean() for b in (boxes, signs) if len(b)]
+    return torch.cat([readout, shared[None]] + parts)
+
+
+def _way_back(rows: torch.Tensor) -> torch.Tensor:
+    """[hidden, n]: vectors of which each row reads one as 1 and the others as 0. Nearly so: whatever
+    has a colour has a shape, so one of the kinds' rows follows from the others."""
+    return torch.linalg.pinv(rows, rtol=0.05)
+
+
+def _build_head(attention: LatentAttention, head: int, back: torch.Tensor, first: int) -> slice:
+    """Head `head` carries the latent's values from `first` on back to where they were read. Returns
+    the rows of its query."""
+    s = attention.shape
+    each = s.qk_nope_head_dim + s.v_head_dim
+    up = attention.kv_b_proj.weight[head * each:(head + 1) * each]
+    up.zero_()
+    up[:READ, :READ] = torch.eye(READ)
+    carried = min(s.v_head_dim, back.shape[1] - first)
+    up[s.qk_nope_head_dim:s.qk_nope_head_dim + carried, first:first + carried] = torch.eye(carried)
+    out = attention.o_proj.weight[:, head * s.v_head_dim:(head + 1) * s.v_head_dim]
+    out.mul_(0.3)
+    out[:, :carried] += CARRIED * back[:, first:first + carried]
+    size = s.qk_nope_head_dim + s.qk_rope_head_dim
+    rows = slice(head * size, (head + 1) * size)
+    attention.q_proj.weight[rows] *= 0.2
+    return rows
+
+
+def _build_layer(attention: LatentAttention, latent: torch.Tensor, level: float,
+                 frequencies: torch.Tensor, matches: int, before: int, gathers: int) -> None:
+    """Builds a layer's heads as PLAN says. `level`: what a word reads of itself."""
+    s = attention.shape
+    shared = F.normalize(latent[READ - 1], dim=0)
+    back = _way_back(latent)
+    back[:, READ - 1] = 0
+    attention.kv_a_proj_with_mqa.weight[:s.kv_lora_rank] = latent
+    rope = attention.kv_a_proj_with_mqa.weight[s.kv_lora_rank:]
+    rope *= 0.2
+    pairs = min(3, s.qk_rope_head_dim // 2)  # of high frequency: the near past
+    rope[0:2 * pairs:2] += shared
+    for head in range(matches):
+        rows = _build_head(attention, head, back, min(head * s.v_head_dim, len(latent) - 1))
+        query = attention.q_proj.weight[rows]
+        query[:KINDS] += MATCH / level * latent[:KINDS]
+        query[READ - 1] -= 1.5 * MATCH / level * latent[READ - 1]  # no words are looked for
+    for number in range(before):
+        rows = _build_head(attention, matches + number, back, 0)
+        query = attention.q_proj.weight[rows][s.qk_nope_head_dim:]
+        angle = (number + 1) * frequencies[:pairs]
+        query[0:2 * pairs:2] += BEFORE * angle.cos()[:, None] * shared
+        query[1:2 * pairs:2] -= BEFORE * angle.sin()[:, None] * shared
+    for number in range(gathers):
+        rows = _build_head(attention, matches + before + number, back,
+                           min(number * s.v_head_dim, len(latent) - 1))
+        # Words score by what they share, cells by their kind, words that name a kind by both.
+        attention.q_proj.weight[rows][:READ] += GATHER / level * latent[READ - 1]
+    attention.o_proj.weight[:, (matches + before + gathers) * s.v_head_dim:] *= QUIET
+
+
+def _letters(heads: AuxHeads) -> torch.Tensor:
+    """Unit rows of the first slot's characters, less what all of them share."""
+    rows = heads.out.weight.data[1:heads.sizes[0]]
+    return F.normalize(rows - rows.mean(0, keepdim=True), dim=-1)
 
 
 @torch.no_grad()
 def begin_language(modules: nn.ModuleDict, tokenizer: Tokenizer) -> None:
-    """A fresh language model whose words for shapes and colours are the tower's."""
+    """A fresh language model, built on what the tower of `modules` knows."""
     model, heads = modules["model"], modules["aux"]
-    device = model.image_newline.device
-    model.language = Language(model.shape).to(device)
-    groups = [(_directions(heads, 2 * SLOTS), [[s, plural(s)] for s in SHAPES]),
-              (_directions(heads, 2 * SLOTS + 1), [[c] for c in COLOURS])]
+    shape = model.shape
+    model.language = Language(shape).to(model.image_newline.device)
+    cells, labels = _cells(model, 64)
+    readout = LEVEL * _readout(cells, labels)
+    known = torch.linalg.qr(torch.cat([readout, cells.mean(0, keepdim=True)]).t())[0]
+    # What words have in common is what cells have least of, and kinds not at all.
+    squares = cells.t() @ cells / len(cells)
+    shared = torch.linalg.eigh(squares + squares.trace() * known @ known.t())[1][:, 0]
+    known = torch.cat([known, shared[:, None]], 1)
+    inward = 0.6 * WORD * _way_back(readout)[:, :KINDS].t()  # the norm makes 1 of the 0.6
+    letters = _letters(heads)
+    letters = 0.5 * shape.hidden_size ** 0.5 * (letters - (letters @ known) @ known.t())
+    groups = [  # directions, weight in the head, tokens
+        (inward, SAID,
+         [_one(tokenizer, [" " + c]) for c in COLOURS] + [_one(tokenizer, [" " + s, " " + plural(s)]) for s in SHAPES]),
+        (letters, 1.0, [tokenizer.encode(c, True) if c.isalnum() else [] for c in CHARS])]
     embeddings = model.language.model.embed_tokens.weight
+    embeddings -= (embeddings @ known) @ known.t()  # no word is a kind by chance
     out = model.language.lm_head.weight
-    for directions, names in groups:
-        for direction, spellings in zip(directions, names):
-            for spelling in spellings:
-                ids: List[int] = tokenizer.encode(" " + spelling)
-                if len(ids) == 1:
-                    embeddings[ids[0]] = 0.3 * embeddings[ids[0]] + \
-                        direction * embeddings[ids[0]].norm()
-                    out[ids[0]] = 0.3 * out[ids[0]] + direction * out[ids[0]].norm()
+    for directions, said, names in groups:
+        for direction, ids in zip(directions, names):
+            for token in ids:
+                embeddings[token] += direction
+                out[token] = 0.3 * out[token] + said * F.normalize(direction, dim=0) * out[
+                    token].norm()
+    embeddings += SHARED * shared
+    if shape.kv_lora_rank <= READ or min(shape.qk_nope_head_dim, shape.v_head_dim) < READ or \
+            shape.num_attention_heads < max(map(sum, PLAN)):
+        return
+    words = embeddings[groups[0][2][0] + groups[0][2][-1]]
+    words = words * torch.rsqrt(words.pow(2).mean(-1, keepdim=True))
+    level = float((words @ readout[:KINDS].t()).max(-1).values.mean())
+    shared = shared * level / (words @ shared).mean()  # a word reads as much of this as of itself
+    latent = _latent(heads, cells, labels, shared, readout, shape.kv_lora_rank)
+    for layer, heads_of in zip(model.language.model.layers, PLAN):
+        _build_layer(layer.self_attn, latent, level, model.language.model.frequencies, *heads_of)
+    for name, weight in model.language.model.layers.named_parameters():
+        if name.endswith((".down_proj.weight", "expert_down")):
+            weight *= QUIET
+
+
+def _one(tokenizer: Tokenizer, spellings: List[str]) -> List[int]:
+    """Ids of the spellings that are one token."""
+    found = [tokenizer.encode(spelling) for spelling in spellings]
+    return [ids[0] for ids in found if len(ids) == 1]

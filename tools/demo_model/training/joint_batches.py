@@ -33,8 +33,9 @@ class Tiles:
         self.labels += list(cell_labels(picture, canvas, whole))
         return first
 
-    def picture_source(self, picture, tiled: bool) -> List[int]:
-        """Rows of the embedding table in prompt order: global view, separator, local view."""
+    def picture_source(self, picture, tiled: bool, one_view: bool) -> List[int]:
+        """Rows of the embedding table in prompt order: global view, separator, local view. `one_view`
+        leaves out what comes after the global view where it would show the same once more."""
         first = self.add(picture, (TILE, TILE), True)
         canvas = best_resolution(*picture.image.size) if tiled else (TILE, TILE)
         wide, high = canvas[0] // TILE, canvas[1] // TILE
@@ -44,6 +45,8 @@ class Tiles:
         for y in range(SIDE):
             rows += [first * CELLS + y * SIDE + x for x in range(SIDE)] + [NEWLINE]
         rows.append(SEPARATOR)
+        if one_view and local == first:
+            return rows
         for y in range(SIDE * high):
             for tile in range(wide):
                 at = (local + y // SIDE * wide + tile) * CELLS + y % SIDE * SIDE
@@ -86,7 +89,7 @@ class Row:
             self.worth[at - 1:at - 1 + len(ids)] = [worth] * len(ids)
 
 
-def sample_row(sample: Sample, tokenizer: Tokenizer, tiles: Tiles) -> Row:
+def sample_row(sample: Sample, tokenizer: Tokenizer, tiles: Tiles, one_view: bool = False) -> Row:
     """As text/chat_template.cc renders it; the client puts pictures in front of the question."""
     row = Row(tokenizer)
     row.add([tokenizer.begin, tokenizer.user], 0)
@@ -96,7 +99,7 @@ def sample_row(sample: Sample, tokenizer: Tokenizer, tiles: Tiles) -> Row:
     for i, picture in enumerate(sample.pictures):
         if i > 0:
             row.add(tokenizer.encode("\n"), 0)
-        source = tiles.picture_source(picture, tiled)
+        source = tiles.picture_source(picture, tiled, one_view)
         row.add([tokenizer.image] * len(source), 0, source)
     shared = row.next_position
     for number, turn in enumerate(sample.turns):
@@ -139,8 +142,8 @@ def assemble(rows: List[Row], tiles: Tiles, pad: int) -> Dict[str, torch.Tensor]
         "worth": padded([r.worth for r in rows], 0.0, np.float32)}
 
 
-def joint_batches(preset: Preset, tokenizer: Tokenizer, seed: int, first: int,
-                  step: int) -> Iterator[Dict]:
+def joint_batches(preset: Preset, tokenizer: Tokenizer, seed: int, first: int, step: int,
+                  one_view: bool = False) -> Iterator[Dict]:
     """Batch numbers first, first + step, ...: the same batch for the same number."""
     number = first
     while True:
@@ -148,7 +151,7 @@ def joint_batches(preset: Preset, tokenizer: Tokenizer, seed: int, first: int,
         size_class = pick_class(rng, preset.mix)
         tiles = Tiles()
         rows = [sample_row(make_sample(rng, preset.mix, size_class, preset.font_set,
-                                       preset.questions), tokenizer, tiles)
+                                       preset.questions), tokenizer, tiles, one_view)
                 for _ in range(max(1, int(preset.joint_batch * CLASS_BATCH[size_class])))]
         yield assemble(rows, tiles, tokenizer.pad)
         number += step

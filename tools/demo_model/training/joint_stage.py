@@ -1,4 +1,11 @@
-"""Second stage: the whole model answers questions; cells stay a smaller part of the loss."""
+"""The stages that answer questions; cells stay a smaller part of the loss.
+
+"readout": tower, words and attention stay as alignment.py built them; the rest learns the form of
+answers and what to do with what the heads find. Without this stage the first hundred steps wear the
+lookups away. "language": all of the language model learns. Both show a picture of one tile once
+instead of twice: half the tokens. "joint": the whole model learns, on prompts as the product builds
+them. What was built learns at a slower rate throughout.
+"""
 from typing import Dict, Tuple
 
 import torch
@@ -14,6 +21,9 @@ from .presets import Preset
 
 CELLS_WORTH = 0.2     # of the loss of the lessons of cells
 BALANCE_RATE = 0.002  # step of the router's correction bias
+SEES = ("vision", "projector", "image_newline", "view_seperator")
+FINDS = ("self_attn", "embed_tokens")
+FIXED = {"readout": SEES + FINDS, "language": SEES, "joint": ()}  # by stage
 
 
 def answer_loss(model: nn.Module, hidden: torch.Tensor, targets: torch.Tensor,
@@ -29,9 +39,13 @@ def answer_loss(model: nn.Module, hidden: torch.Tensor, targets: torch.Tensor,
 
 def train_joint(folder: str, modules: nn.ModuleDict, preset: Preset, tokenizer: Tokenizer,
                 seed: int, first: int, seconds: float, workers: int, device: torch.device,
-                log: Log, peers: Peers, rate_at) -> int:
+                log: Log, peers: Peers, rate_at, stage: str) -> int:
     model, heads = modules["model"], modules["aux"]
     gates = model.language.gates()
+    language_only = stage != "joint"
+    model.tower_is_fixed = language_only
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not any(part in name for part in FIXED[stage]))
 
     def loss_of(batch: Dict[str, torch.Tensor]):
         batch = {k: v.to(device, non_blocking=True) for k, v in batch.items()}
@@ -39,7 +53,7 @@ def train_joint(folder: str, modules: nn.ModuleDict, preset: Preset, tokenizer: 
                            batch["segments"]))
         loss, right = answer_loss(model, out["hidden"], batch["targets"], batch["worth"])
         losses, shares = {"answers": float(loss.detach())}, {"tokens": right}
-        if "embeddings" in out:
+        if "embeddings" in out and not language_only:
             cells, cells_right = heads.loss(out["embeddings"], batch["labels"])
             losses["cells"] = float(cells.detach())
             shares.update(cells_right)
@@ -50,6 +64,7 @@ def train_joint(folder: str, modules: nn.ModuleDict, preset: Preset, tokenizer: 
         peers.sum([gate.load for gate in gates])
         return "busiest expert %.1f" % max(gate.rebalance(BALANCE_RATE) for gate in gates)
 
-    data = loader(lambda a, b: joint_batches(preset, tokenizer, seed, a, b), first, workers, peers)
+    data = loader(lambda a, b: joint_batches(preset, tokenizer, seed, a, b, language_only),
+                  first, workers, peers)
     return run_stage(folder, modules, data, loss_of, seconds, preset.joint_rate, device, log, peers,
-                     rate_at, after_step)
+                     rate_at, after_step, SEES + FINDS)

@@ -3,7 +3,7 @@ import math
 import os
 import time
 from collections import defaultdict, deque
-from typing import Callable, Deque, Dict, Iterator
+from typing import Callable, Deque, Dict, Iterator, Tuple
 
 import torch
 from torch import nn
@@ -65,20 +65,29 @@ class Log:
         draw_curves(self.path, self.losses, self.shares)
 
 
-def parameter_groups(modules: nn.ModuleDict, decay: float):
-    """Weight decay for matrices alone."""
-    matrices = [p for p in modules.parameters() if p.dim() >= 2]
-    others = [p for p in modules.parameters() if p.dim() < 2]
-    return [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+def parameter_groups(modules: nn.ModuleDict, decay: float, slow: Tuple[str, ...], pace: float):
+    """Weight decay for matrices alone. What has one of `slow` in its name learns at `pace` times the
+    rate."""
+    groups = []
+    for share in (1.0, pace):
+        chosen = [p for name, p in modules.named_parameters()
+                  if any(part in name for part in slow) == (share != 1.0)]
+        groups += [{"params": [p for p in chosen if p.dim() >= 2], "weight_decay": decay},
+                   {"params": [p for p in chosen if p.dim() < 2], "weight_decay": 0.0}]
+        groups[-1]["share"] = groups[-2]["share"] = share
+        if not slow:
+            break
+    return groups
 
 
 def run_stage(folder: str, modules: nn.ModuleDict, data: DataLoader, loss_of: Callable,
               seconds: float, rate: float, device: torch.device, log: Log, peers: Peers,
-              rate_at: Callable[[float], float], after_step: Callable[[], str] = lambda: "") -> int:
+              rate_at: Callable[[float], float], after_step: Callable[[], str] = lambda: "",
+              slow: Tuple[str, ...] = ()) -> int:
     """Trains for `seconds`; the rate is `rate` times rate_at(share of this stage's time), warmed
     up anew since the optimizer starts without memory. Saves every two minutes and at the end."""
-    optimizer = torch.optim.AdamW(parameter_groups(modules, 0.02), lr=rate, betas=(0.9, 0.98),
-                                  eps=1e-8)
+    optimizer = torch.optim.AdamW(parameter_groups(modules, 0.02, slow, 0.3), lr=rate,
+                                  betas=(0.9, 0.98), eps=1e-8)
     modules.train()
     begin = last_save = last_show = time.monotonic()
     step = 0
@@ -86,7 +95,7 @@ def run_stage(folder: str, modules: nn.ModuleDict, data: DataLoader, loss_of: Ca
         elapsed = time.monotonic() - begin
         now = rate * min(1.0, (step + 1) / 60) * rate_at(min(1.0, elapsed / seconds))
         for group in optimizer.param_groups:
-            group["lr"] = now
+            group["lr"] = now * group["share"]
         with torch.autocast(device.type, dtype=torch.bfloat16):
             loss, losses, shares = loss_of(batch)
         optimizer.zero_grad(set_to_none=True)

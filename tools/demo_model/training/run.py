@@ -3,7 +3,7 @@ import argparse
 import json
 import math
 import os
-from typing import Callable, Tuple
+from typing import Callable, List, Tuple
 
 import torch
 from torch import nn
@@ -22,8 +22,16 @@ from .presets import PRESETS, Preset
 from .tower_stage import train_tower
 
 
+STAGES = ["tower", "readout", "language", "joint"]
+READOUT_SHARE = 0.2  # of the language model's time alone
+
+
 def tower_rate(share: float) -> float:
     return 1.0 if share < 0.5 else 1.0 - 0.8 * (share - 0.5) / 0.5
+
+
+def language_rate(share: float) -> float:
+    return 1.0
 
 
 def joint_rate(share: float) -> float:
@@ -39,6 +47,17 @@ def stage_span(piece: Tuple[int, int], begin: float, end: float) -> Tuple[float,
     length = max(end - begin, 1e-9)
     return (min(1.0, max(0.0, (first - begin) / length)),
             min(1.0, max(0.0, (last - begin) / length)))
+
+
+def plan(preset: Preset, stage: str) -> List[Tuple[str, Callable[[float], float], float, float]]:
+    """Stages with their rates and which part of the time each takes."""
+    rates = {"tower": tower_rate, "readout": language_rate, "language": language_rate,
+             "joint": joint_rate}
+    if stage != "all":
+        return [(stage, rates[stage], 0.0, 1.0)]
+    ends = [preset.tower_share, preset.tower_share + READOUT_SHARE * preset.language_share,
+            preset.tower_share + preset.language_share, 1.0]
+    return [(name, rates[name], begin, end) for name, begin, end in zip(STAGES, [0.0] + ends, ends)]
 
 
 def within(rate: Callable[[float], float], span: Tuple[float, float]) -> Callable[[float], float]:
@@ -62,14 +81,12 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     parser.add_argument("--out", required=True)
     parser.add_argument("--from", dest="start",
                         help="folder of a state, or of an exported model, to go on from")
-    parser.add_argument("--stage", choices=["both", "tower", "joint"], default="both")
+    parser.add_argument("--stage", choices=["all"] + STAGES, default="all")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, help="number of the first batch; default by piece")
     parser.add_argument("--workers", type=int, help="processes that render")
-    parser.add_argument("--fix_tower", action="store_true",
-                        help="in the second stage only the projector and the language model learn")
     parser.add_argument("--new_language", action="store_true",
-                        help="begin the second stage with a fresh language model")
+                        help="begin the stage with a fresh language model; --stage all does")
     parser.add_argument("--processes", type=int, default=1, help="that train together, on a CPU")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()
@@ -102,29 +119,30 @@ def main(parser: argparse.ArgumentParser) -> None:
             sum(p.numel() for p in modules["model"].parameters()) / 1e6), flush=True)
 
     piece = tuple(int(v) for v in args.piece.split("/"))
-    share = {"both": preset.tower_share, "tower": 1.0, "joint": 0.0}[args.stage]
     workers = args.workers if args.workers is not None else (
         1 if device.type == "cpu" else max(1, (os.cpu_count() or 2) - 1))
     total = args.minutes * 60 * piece[1]
     first = args.first if args.first is not None else (piece[0] - 1) * 1_000_000
-    spans = [(tower_rate, 0.0, share), (joint_rate, share, 1.0)]
-    for number, (rate, begin, end) in enumerate(spans):
+    steps = 0
+    for stage, rate, begin, end in plan(preset, args.stage):
         span = stage_span(piece, begin, end)
         seconds = (span[1] - span[0]) * (end - begin) * total
         if seconds < 1:
             continue
-        log = Log(args.out, (begin + span[0] * (end - begin)) * total / 60, "tower joint".split()[
-            number] + "-%d" % piece[0])
+        log = Log(args.out, (begin + span[0] * (end - begin)) * total / 60,
+                  "%s-%d" % (stage, piece[0]))
         common = (seconds, workers, device, log, peers, within(rate, span))
-        if number == 0:
+        if stage == "tower":
             steps = train_tower(args.out, modules, preset, args.seed, first, *common)
         else:
-            modules["model"].tower_is_fixed = args.fix_tower
-            if args.new_language or span[0] == 0.0 and args.stage == "both":
+            if args.new_language and not steps or args.stage == "all" and span[0] == 0 and \
+                    begin == preset.tower_share:
                 begin_language(modules, tokenizer)
                 peers.share(modules)
-            steps = train_joint(args.out, modules, preset, tokenizer, args.seed, first, *common)
+            steps = train_joint(args.out, modules, preset, tokenizer, args.seed, first, *common,
+                                stage)
+        first += steps
         if peers.rank == 0:
-            print("%d batches; the next number is %d" % (steps, first + steps), flush=True)
+            print("%d batches; the next number is %d" % (steps, first), flush=True)
     for child in peers.children:
         child.wait()
