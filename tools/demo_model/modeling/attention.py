@@ -23,7 +23,7 @@ class HeadByHead(torch.autograd.Function):
                 p = HeadByHead._weights(q[b, h], k[b, h], mask, b)
                 out[b, h] = p @ v[b, h]
                 ctx.weights.append(p)
-        ctx.save_for_backward(q, k, v, out)
+        ctx.save_for_backward(q, k, v)
         return out
 
     @staticmethod
@@ -36,16 +36,15 @@ class HeadByHead(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Tuple:
-        q, k, v, out = ctx.saved_tensors
+        q, k, v = ctx.saved_tensors
         grad = grad.bfloat16()
         dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
         for b in range(q.shape[0]):
             for h in range(q.shape[1]):
-                g, o = grad[b, h], out[b, h]
+                g = grad[b, h]
                 p = ctx.weights[b * q.shape[1] + h]
                 dv[b, h] = p.t() @ g
-                dp = (g @ v[b, h].t()).float()
-                ds = dp.sub_((g.float() * o.float()).sum(-1, keepdim=True)).mul_(p).bfloat16()
+                ds = torch._softmax_backward_data(g @ v[b, h].t(), p, -1, torch.bfloat16)
                 dq[b, h] = ds @ k[b, h]
                 dk[b, h] = ds.t() @ q[b, h]
         ctx.weights = []

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .activations import silu
 from .attention import attend
 from .shape import Shape
 
@@ -86,7 +87,7 @@ class Mlp(nn.Module):
         self.down_proj = nn.Linear(inner, hidden, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return self.down_proj(silu(self.gate_proj(x)) * self.up_proj(x))
 
 
 class Gate(nn.Module):
@@ -102,7 +103,9 @@ class Gate(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # weights, [.., experts], 0 if not chosen
         with torch.autocast(x.device.type, enabled=False):
-            scores = F.linear(x.float(), self.weight.float()).sigmoid()
+            # Turned round in memory: some builds of PyTorch are very slow at the other way.
+            flat = x.reshape(-1, x.shape[-1]).float() @ self.weight.float().t().contiguous()
+            scores = flat.sigmoid().reshape(*x.shape[:-1], -1)
             chosen = (scores + self.e_score_correction_bias).detach().topk(self.top, -1).indices
             mask = torch.zeros_like(scores).scatter_(-1, chosen, 1.0)
             if self.training:
@@ -133,7 +136,7 @@ class MoeMlp(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         weights = self.gate(x)
         e, h, i = self.expert_down.shape
-        inner = F.silu(F.linear(x, self.expert_gate)) * F.linear(x, self.expert_up)
+        inner = silu(F.linear(x, self.expert_gate)) * F.linear(x, self.expert_up)
         inner = (inner.reshape(*x.shape[:-1], e, i) * weights.unsqueeze(-1).to(inner.dtype))
         down = self.expert_down.permute(1, 0, 2).reshape(h, e * i)
         return F.linear(inner.reshape(*x.shape[:-1], e * i), down) + self.shared_experts(x)

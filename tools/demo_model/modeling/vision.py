@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .attention import attend
-from .gelu import tanh_gelu
+from .activations import tanh_gelu
 from .shape import Shape
 
 GRID = 27  # patches along a side of a tile
@@ -99,9 +99,10 @@ class PatchEmbed(nn.Module):
     def forward(self, tiles: torch.Tensor) -> torch.Tensor:  # uint8 [tiles, 384, 384, 3]
         used = GRID * 14
         x = tiles[:, :used, :used].reshape(-1, GRID, 14, GRID, 14, 3)
-        x = x.permute(0, 1, 3, 5, 2, 4).reshape(-1, GRID * GRID, 588)
+        x = x.permute(0, 1, 3, 2, 4, 5).reshape(-1, GRID * GRID, 588)
         x = (x.to(self.proj.weight.dtype) / 255 - 0.5) / 0.5
-        return F.linear(x, self.proj.weight.reshape(-1, 588), self.proj.bias)
+        weight = self.proj.weight.permute(0, 2, 3, 1).reshape(-1, 588)  # colours last, as pixels
+        return F.linear(x, weight, self.proj.bias)
 
 
 class VisionTower(nn.Module):
