@@ -1,8 +1,8 @@
 """The stages that answer questions; cells stay a smaller part of the loss.
 
 "readout": tower, words and attention stay as alignment.py built them; the rest learns the form of
-answers and what to do with what the heads find. Without this stage the first hundred steps wear the
-lookups away. "language": all of the language model learns. Both show a picture of one tile once
+answers and what to do with what the heads find. Without this stage the lookups are worn away while
+the form is learnt. "language": all of the language model learns. Both show a picture of one tile once
 instead of twice: half the tokens. "joint": the whole model learns, on prompts as the product builds
 them. What was built learns at a slower rate throughout.
 """
