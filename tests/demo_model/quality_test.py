@@ -7,8 +7,6 @@ data/questions.json holds pictures, questions, right answers, and how many have 
 the model reached when it was trained, less what rounding may turn. Exit status 77 (skipped) where
 there is no model. Needs Python's standard library only.
 """
-import base64
-import http.client
 import json
 import os
 import sys
@@ -22,23 +20,12 @@ from demo_model.evaluation.metrics import is_right  # noqa: E402
 DATA = os.path.join(TESTS, "demo_model", "data")
 
 
-def ask(address, picture, question):
-    with open(os.path.join(DATA, picture), "rb") as file:
-        url = "data:image/png;base64," + base64.b64encode(file.read()).decode()
-    connection = http.client.HTTPConnection(address, timeout=120)
-    connection.request("GET", "/v1/models")
-    model = json.loads(connection.getresponse().read())["data"][0]["id"]
-    body = {"model": model, "temperature": 0, "repetition_penalty": 1.0, "max_tokens": 120,
-            "messages": [{"role": "user", "content": [
-                {"type": "image_url", "image_url": {"url": url}},
-                {"type": "text", "text": question}]}]}
-    connection = http.client.HTTPConnection(address, timeout=120)
-    connection.request("POST", "/v1/chat/completions", json.dumps(body),
-                       {"Content-Type": "application/json"})
-    response = connection.getresponse()
-    text = response.read().decode()
-    assert response.status == 200, "HTTP %d: %s" % (response.status, text)
-    return json.loads(text)["choices"][0]["message"]["content"] or ""
+def ask(services, picture, question):
+    content = [cluster.picture_part(os.path.join(DATA, picture)), {"type": "text", "text": question}]
+    status, reply = services.chat({"temperature": 0, "repetition_penalty": 1.0, "max_tokens": 120,
+                                   "messages": [{"role": "user", "content": content}]})
+    assert status == 200, "HTTP %d: %s" % (status, reply)
+    return reply["choices"][0]["message"]["content"] or ""
 
 
 def main():
@@ -54,7 +41,7 @@ def main():
     right = 0
     try:
         for entry in data["questions"]:
-            answer = ask(services.http, entry["picture"], entry["question"])
+            answer = ask(services, entry["picture"], entry["question"])
             ok = is_right("", answer, entry["answer"])
             right += ok
             print("%s %s | %s | %r, right is %r" % (

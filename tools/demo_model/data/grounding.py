@@ -4,13 +4,13 @@ from typing import Sequence
 from .sample import Box, Picture, Thing
 
 
-def _thousandth(value: float, side: float) -> int:
+def thousandth(value: float, side: float) -> int:
     return min(999, max(0, int(value / side * 999 + 0.5)))
 
 
 def box_text(box: Box, width: int, height: int) -> str:
-    return "[%d, %d, %d, %d]" % (_thousandth(box[0], width), _thousandth(box[1], height),
-                                 _thousandth(box[2], width), _thousandth(box[3], height))
+    return "[%d, %d, %d, %d]" % (thousandth(box[0], width), thousandth(box[1], height),
+                                 thousandth(box[2], width), thousandth(box[3], height))
 
 
 def in_reading_order(things: Sequence[Thing]) -> list:

@@ -26,7 +26,7 @@ def _star(cx: float, cy: float, radius: float) -> List[Tuple[float, float]]:
     return points
 
 
-def _outline(shape: str, box: Box) -> Optional[List[Tuple[float, float]]]:
+def outline(shape: str, box: Box) -> Optional[List[Tuple[float, float]]]:
     """Corners of a shape that fills `box`; None for a circle."""
     x1, y1, x2, y2 = box
     cx, cy = (x1 + x2) / 2, (y1 + y2) / 2
@@ -62,7 +62,7 @@ def draw_things(rng: random.Random, image: Image.Image, things: Sequence[Thing])
     for thing in things:
         box = tuple(v * scale for v in thing.box)
         shade = _shade(rng, thing.colour)
-        corners = _outline(thing.shape, box)
+        corners = outline(thing.shape, box)
         if corners is None:
             draw.ellipse(box, fill=shade)
         else:

@@ -8,7 +8,7 @@ from typing import Iterator, List, Tuple
 
 from PIL import Image
 
-from ..data.scene import COLOURS
+from ..data.scene import COLOURS, outline
 from .questions import Question
 
 # Renderer; what to draw: a word, or shapes (name, middle and radius in thousandths of the side);
@@ -45,17 +45,11 @@ WORD = (360, 160)    # of a word's picture
 LETTERS = 56         # pixels
 
 
-def _corners(shape: str, x: float, y: float, r: float) -> List[Tuple[float, float]]:
-    if shape == "square":
-        return [(x - r, y - r), (x + r, y - r), (x + r, y + r), (x - r, y + r)]
-    if shape == "triangle":
-        return [(x, y - r), (x + r, y + r), (x - r, y + r)]
-    return [(x, y - r), (x + r, y), (x, y + r), (x - r, y)]  # diamond
-
-
-def _placed(thing: Thing) -> Tuple[str, Tuple[int, int, int], float, float, float]:
-    shape, colour, x, y, r = thing
-    return shape, COLOURS[colour], x * SIDE / 1000, y * SIDE / 1000, r * SIDE / 1000
+def _placed(thing: Thing):
+    """Colour, middle, radius, and corners; None instead of these for a circle."""
+    shape, colour, *place = thing
+    x, y, r = (v * SIDE / 1000 for v in place)
+    return COLOURS[colour], x, y, r, outline(shape, (x - r, y - r, x + r, y + r))
 
 
 def _chromium(body: str, size: Tuple[int, int]) -> Image.Image:
@@ -77,11 +71,11 @@ def chromium_word(text: str, family: str) -> Image.Image:
 def chromium_scene(things: List[Thing]) -> Image.Image:
     parts = []
     for thing in things:
-        shape, rgb, x, y, r = _placed(thing)
-        if shape == "circle":
+        rgb, x, y, r, corners = _placed(thing)
+        if corners is None:
             parts.append("<circle cx='%f' cy='%f' r='%f' fill='rgb%s'/>" % (x, y, r, rgb))
         else:
-            points = " ".join("%f,%f" % p for p in _corners(shape, x, y, r))
+            points = " ".join("%f,%f" % p for p in corners)
             parts.append("<polygon points='%s' fill='rgb%s'/>" % (points, rgb))
     return _chromium("<svg width='%d' height='%d'>%s</svg>" % (SIDE, SIDE, "".join(parts)),
                      (SIDE, SIDE))
@@ -112,12 +106,12 @@ def cairo_word(text: str, family: str) -> Image.Image:
 def cairo_scene(things: List[Thing]) -> Image.Image:
     def draw(context) -> None:
         for thing in things:
-            shape, rgb, x, y, r = _placed(thing)
+            rgb, x, y, r, corners = _placed(thing)
             context.set_source_rgb(*(v / 255 for v in rgb))
-            if shape == "circle":
+            if corners is None:
                 context.arc(x, y, r, 0, 6.2832)
             else:
-                for corner in _corners(shape, x, y, r):
+                for corner in corners:
                     context.line_to(*corner)
                 context.close_path()
             context.fill()
@@ -138,21 +132,24 @@ def imagemagick_word(text: str, family: str) -> Image.Image:
 def imagemagick_scene(things: List[Thing]) -> Image.Image:
     drawing: List[str] = []
     for thing in things:
-        shape, rgb, x, y, r = _placed(thing)
-        if shape == "circle":
+        rgb, x, y, r, corners = _placed(thing)
+        if corners is None:
             what = "circle %f,%f %f,%f" % (x, y, x + r, y)
         else:
-            what = "polygon " + " ".join("%f,%f" % p for p in _corners(shape, x, y, r))
+            what = "polygon " + " ".join("%f,%f" % p for p in corners)
         drawing += ["-fill", "rgb(%d,%d,%d)" % rgb, "-draw", what]
     return _imagemagick((SIDE, SIDE), *drawing)
 
 
+DRAW = {"chromium": (chromium_word, chromium_scene), "cairo": (cairo_word, cairo_scene),
+        "imagemagick": (imagemagick_word, imagemagick_scene)}
+
+
 def renderer_questions() -> Iterator[Question]:
     """Twenty pictures, one question each; the task is the renderer and what it drew."""
-    draw = globals()
     for number, (renderer, text, family) in enumerate(WORDS):
-        yield Question(number, "%s word" % renderer, [draw[renderer + "_word"](text, family)],
-                       [READ], [text])
-    for number, (renderer, things, question, answer) in enumerate(SCENES):
-        yield Question(len(WORDS) + number, "%s scene" % renderer,
-                       [draw[renderer + "_scene"](things)], [question], [answer])
+        yield Question(number, renderer + " word", [DRAW[renderer][0](text, family)], [READ],
+                       [text])
+    for number, (renderer, things, question, answer) in enumerate(SCENES, len(WORDS)):
+        yield Question(number, renderer + " scene", [DRAW[renderer][1](things)], [question],
+                       [answer])

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..data.grounding import thousandth
 from ..data.sample import Picture, Thing
 from ..data.scene import COLOURS, SHAPES
 from ..pixels import SIDE, TILE, fitted
@@ -80,8 +81,7 @@ def cell_labels(picture: Picture, canvas: Tuple[int, int], whole: bool) -> np.nd
             row[COLOUR] = list(COLOURS).index(thing.colour) + 1
             if whole:
                 for i, value in enumerate(thing.box):
-                    side = picture.image.size[i % 2]
-                    row[BOX + i] = min(999, max(0, int(value / side * 999 + 0.5)))
+                    row[BOX + i] = thousandth(value, picture.image.size[i % 2])
     return labels
 
 

@@ -44,12 +44,9 @@ class Vl2(nn.Module):
         self.image_newline = nn.Parameter(torch.randn(shape.hidden_size) * 0.5)
         self.view_seperator = nn.Parameter(torch.randn(shape.hidden_size) * 0.5)
         self.language = Language(shape)
-        self.tower_is_fixed = False  # the tower learns no more: a third of its cost
 
     def encode(self, tiles: torch.Tensor) -> torch.Tensor:  # [tiles, 196, hidden]
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.tower_is_fixed):
-            patches = self.vision(tiles)
-        return self.projector(patches)
+        return self.projector(self.vision(tiles))
 
     def embed(self, inputs: Inputs, embeddings: Optional[torch.Tensor]) -> torch.Tensor:
         words = self.language.model.embed_tokens(inputs.ids)

@@ -92,14 +92,15 @@ def _way_back(rows: torch.Tensor) -> torch.Tensor:
     return torch.linalg.pinv(rows, rtol=0.05)
 
 
-def _build_head(attention: LatentAttention, head: int, back: torch.Tensor, first: int) -> slice:
-    """Head `head` carries the latent's values from `first` on back to where they were read. Returns
-    the rows of its query."""
+def _build_head(attention: LatentAttention, head: int, back: torch.Tensor, part: int) -> slice:
+    """Head `head` carries the values of one part of the latent (as many as it has room for) back to
+    where they were read. Returns the rows of its query."""
     s = attention.shape
     each = s.qk_nope_head_dim + s.v_head_dim
     up = attention.kv_b_proj.weight[head * each:(head + 1) * each]
     up.zero_()
     up[:READ, :READ] = torch.eye(READ)
+    first = min(part * s.v_head_dim, back.shape[1] - 1)
     carried = min(s.v_head_dim, back.shape[1] - first)
     up[s.qk_nope_head_dim:s.qk_nope_head_dim + carried, first:first + carried] = torch.eye(carried)
     out = attention.o_proj.weight[:, head * s.v_head_dim:(head + 1) * s.v_head_dim]
@@ -124,7 +125,7 @@ def _build_layer(attention: LatentAttention, latent: torch.Tensor, level: float,
     pairs = min(3, s.qk_rope_head_dim // 2)  # of high frequency: the near past
     rope[0:2 * pairs:2] += shared
     for head in range(matches):
-        rows = _build_head(attention, head, back, min(head * s.v_head_dim, len(latent) - 1))
+        rows = _build_head(attention, head, back, head)
         query = attention.q_proj.weight[rows]
         query[:KINDS] += MATCH / level * latent[:KINDS]
         query[READ - 1] -= 1.5 * MATCH / level * latent[READ - 1]  # no words are looked for
@@ -135,8 +136,7 @@ def _build_layer(attention: LatentAttention, latent: torch.Tensor, level: float,
         query[0:2 * pairs:2] += BEFORE * angle.cos()[:, None] * shared
         query[1:2 * pairs:2] -= BEFORE * angle.sin()[:, None] * shared
     for number in range(gathers):
-        rows = _build_head(attention, matches + before + number, back,
-                           min(number * s.v_head_dim, len(latent) - 1))
+        rows = _build_head(attention, matches + before + number, back, number)
         # Words score by what they share, cells by their kind, words that name a kind by both.
         attention.q_proj.weight[rows][:READ] += GATHER / level * latent[READ - 1]
     attention.o_proj.weight[:, (matches + before + gathers) * s.v_head_dim:] *= QUIET
@@ -166,7 +166,8 @@ def begin_language(modules: nn.ModuleDict, tokenizer: Tokenizer) -> None:
     letters = 0.5 * shape.hidden_size ** 0.5 * (letters - (letters @ known) @ known.t())
     groups = [  # directions, weight in the head, tokens
         (inward, SAID,
-         [_one(tokenizer, [" " + c]) for c in COLOURS] + [_one(tokenizer, [" " + s, " " + plural(s)]) for s in SHAPES]),
+         [_one(tokenizer, [" " + c]) for c in COLOURS] +
+         [_one(tokenizer, [" " + s, " " + plural(s)]) for s in SHAPES]),
         (letters, 1.0, [tokenizer.encode(c, True) if c.isalnum() else [] for c in CHARS])]
     embeddings = model.language.model.embed_tokens.weight
     embeddings -= (embeddings @ known) @ known.t()  # no word is a kind by chance

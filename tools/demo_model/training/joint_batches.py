@@ -1,4 +1,4 @@
-"""Batches for the second stage: whole prompts as the product builds them, and answers.
+"""Batches for the stages that answer: whole prompts as the product builds them, and answers.
 
 Several questions about the same pictures share one prompt: each is a segment of its own that sees
 the pictures and itself, at the positions it would have alone. Pictures are what costs.

@@ -43,7 +43,6 @@ def train_joint(folder: str, modules: nn.ModuleDict, preset: Preset, tokenizer: 
     model, heads = modules["model"], modules["aux"]
     gates = model.language.gates()
     language_only = stage != "joint"
-    model.tower_is_fixed = language_only
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not any(part in name for part in FIXED[stage]))
 

@@ -1,9 +1,9 @@
-"""The training loop of both stages."""
+"""The training loop of all stages."""
 import math
 import os
 import time
 from collections import defaultdict, deque
-from typing import Callable, Deque, Dict, Iterator, Tuple
+from typing import Callable, Deque, Dict, Iterator, List, Tuple
 
 import torch
 from torch import nn
@@ -68,16 +68,12 @@ class Log:
 def parameter_groups(modules: nn.ModuleDict, decay: float, slow: Tuple[str, ...], pace: float):
     """Weight decay for matrices alone. What has one of `slow` in its name learns at `pace` times the
     rate."""
-    groups = []
-    for share in (1.0, pace):
-        chosen = [p for name, p in modules.named_parameters()
-                  if any(part in name for part in slow) == (share != 1.0)]
-        groups += [{"params": [p for p in chosen if p.dim() >= 2], "weight_decay": decay},
-                   {"params": [p for p in chosen if p.dim() < 2], "weight_decay": 0.0}]
-        groups[-1]["share"] = groups[-2]["share"] = share
-        if not slow:
-            break
-    return groups
+    groups: Dict[Tuple[float, bool], List[nn.Parameter]] = defaultdict(list)
+    for name, parameter in modules.named_parameters():
+        share = pace if any(part in name for part in slow) else 1.0
+        groups[share, parameter.dim() >= 2].append(parameter)
+    return [{"params": chosen, "weight_decay": decay if matrices else 0.0, "share": share}
+            for (share, matrices), chosen in groups.items()]
 
 
 def run_stage(folder: str, modules: nn.ModuleDict, data: DataLoader, loss_of: Callable,
