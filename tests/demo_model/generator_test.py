@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+from unittest import mock
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tools"))
@@ -198,6 +199,50 @@ class TrainingTest(unittest.TestCase):
                                   scene.SHAPES[row[SHAPE] - 1])
                 self.assertIn(name, [thing.name for thing in picture.things])
 
+    @unittest.skipUnless(HAS_PLAIN_FONTS, "needs the fonts")
+    def test_cells_know_their_characters_and_the_next(self):
+        from demo_model.modeling.aux_heads import AFTER, BEFORE, CHARS, EDGE, SLOTS, cell_labels
+        for number in range(20):
+            picture, turn = text.make_word(random.Random(number), "plain")
+            labels = cell_labels(picture, (384, 384), True)[0]
+            cells = labels[labels[:, 0] > 0]
+            cells = cells[np.argsort(cells[:, SLOTS])]  # by the place of the first character
+            spelled = ["".join(CHARS[c - 1] for c in cell[:SLOTS] if c) for cell in cells]
+            self.assertEqual("".join(spelled), turn.answer)
+            edge = [EDGE]
+            self.assertEqual(list(cells[:, BEFORE]), edge + [CHARS.index(t[-1]) + 1
+                                                             for t in spelled[:-1]])
+            self.assertEqual(list(cells[:, AFTER]), [CHARS.index(t[0]) + 1
+                                                     for t in spelled[1:]] + edge)
+
+    def test_updates_of_matrices_are_nearly_orthogonal(self):
+        from demo_model.training.muon import orthogonal
+        torch.manual_seed(3)
+        weights = torch.randn(3, 24, 64) * torch.logspace(0, -1, 24)[:, None]
+        for matrices in (weights, weights.transpose(1, 2)):
+            values = torch.linalg.svdvals(orthogonal(matrices))
+            self.assertGreater(float(values.min()), 0.5)
+            self.assertLess(float(values.max()), 1.3)
+
+    def test_the_optimizers_take_every_parameter_once(self):
+        from demo_model.modeling.aux_heads import AuxHeads
+        from demo_model.modeling.shape import SHAPES
+        from demo_model.modeling.vl2 import Vl2
+        from demo_model.training.loop import make_optimizers
+        modules = torch.nn.ModuleDict({"model": Vl2(SHAPES["tiny"]),
+                                       "aux": AuxHeads(SHAPES["tiny"].hidden_size)})
+        taken = [id(p) for optimizer in make_optimizers(modules, 1e-3, ())
+                 for group in optimizer.param_groups for p in group["params"]]
+        self.assertCountEqual(taken, [id(p) for p in modules.parameters()])
+        before = {n: p.detach().clone() for n, p in modules.named_parameters()}
+        for parameter in modules.parameters():
+            parameter.grad = torch.randn_like(parameter)
+        for optimizer in make_optimizers(modules, 1e-3, ()):
+            optimizer.step()
+        for name, parameter in modules.named_parameters():
+            change = float((parameter - before[name]).pow(2).mean().sqrt())
+            self.assertTrue(1e-4 < change < 2e-3, "%s changes by %g" % (name, change))
+
     def test_bins_are_exact_on_average(self):
         from demo_model.modeling.aux_heads import BIN, BINS, soft_bins
         values = torch.tensor([10, 15, 30, 499, 980])
@@ -216,17 +261,19 @@ class TrainingTest(unittest.TestCase):
             for before, after in zip(stages, stages[1:]):
                 self.assertEqual(before[3], after[2])
 
+    @unittest.skipUnless(HAS_PLAIN_FONTS, "needs the fonts")
     def test_the_language_model_begins_by_looking_things_up(self):
         from demo_model.modeling import language
         from demo_model.modeling.aux_heads import AuxHeads
         from demo_model.modeling.vl2 import Vl2, attention_mask
-        from demo_model.training.alignment import begin_language
+        from demo_model.training import alignment
         from demo_model.training.presets import PRESETS
         torch.manual_seed(3)
         modules = torch.nn.ModuleDict({"model": Vl2(PRESETS["shapes"].shape), "aux": AuxHeads(128)})
         texts = [(" the red circle, the blue square", 9), ("\nWhere is the star?\n\n", 9)]
         tokenizer = Tokenizer(train_merges(texts, 60), 2048)
-        begin_language(modules, tokenizer)
+        with mock.patch.object(alignment, "PRINTED", 24):
+            alignment.begin_language(modules, tokenizer, "plain")
         weights, attend = [], language.attend
 
         def watched(q, k, v, mask):

@@ -3,7 +3,7 @@
 The generator knows what lies in every 28 x 28 pixels of a tile. Predicting it there teaches the
 tower hundreds of facts a picture; the language model then only has to learn to look them up.
 """
-from typing import Dict, List, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..data.grounding import thousandth
-from ..data.sample import Picture, Thing
+from ..data.sample import Glyph, Picture, Thing
 from ..data.scene import COLOURS, SHAPES
 from ..pixels import SIDE, TILE, fitted
 
@@ -20,11 +20,16 @@ SLOTS = 3          # characters of a cell, in reading order
 MAX_INDEX = 15     # place in the line, 0 for none, further ones count as the last
 CELL = 28.0
 BINS, BIN = 50, 20.0  # of a coordinate in thousandths
-# Columns of a label row: characters, places in line, then what shape covers the cell: whether its
-# centre lies here, shape, colour, and its box in thousandths of the picture.
-CENTRE, SHAPE, COLOUR, BOX = 2 * SLOTS, 2 * SLOTS + 1, 2 * SLOTS + 2, 2 * SLOTS + 3
+# Columns of a label row: characters, places in line, the characters before the first and after the
+# last of them, then what shape covers the cell: whether its centre lies here, shape, colour, and its
+# box in thousandths of the picture.
+BEFORE, AFTER, CENTRE = 2 * SLOTS, 2 * SLOTS + 1, 2 * SLOTS + 2
+SHAPE, COLOUR, BOX = CENTRE + 1, CENTRE + 2, CENTRE + 3
+EDGE = len(CHARS) + 1  # stands before the first character of a word and after its last
 WIDTH = BOX + 4
 IGNORED = -100
+# Of lessons in the loss, where not 1. Third characters of a cell are rare.
+WORTH = {2: 0.3, SLOTS: 0.5, SLOTS + 1: 0.3, SLOTS + 2: 0.1, BEFORE: 0.5, AFTER: 0.5}
 COVERED = 0.8      # of the half axes: cells this near to the middle of a shape belong to it
 
 
@@ -45,6 +50,12 @@ def _covered_cells(thing: Thing, sx: float, sy: float, left: float,
     return found
 
 
+def _joined(left: Optional[Glyph], right: Optional[Glyph], wanted: Optional[Glyph]) -> int:
+    """The label of `wanted`, one of two glyphs, if both belong to one word."""
+    one_word = left is not None and right is not None and right.index == left.index + 1
+    return CHARS.find(wanted.char) + 1 if one_word else EDGE
+
+
 def cell_labels(picture: Picture, canvas: Tuple[int, int], whole: bool) -> np.ndarray:
     """int16 [tiles, 196, WIDTH] for the view of `picture` on `canvas`. Boxes are told where the
     tile shows the `whole` picture: a part cannot know where it lies."""
@@ -61,13 +72,17 @@ def cell_labels(picture: Picture, canvas: Tuple[int, int], whole: bool) -> np.nd
         row = min(SIDE - 1, max(0, int((cy - ty * TILE) // CELL)))
         return ty * wide + tx, row * SIDE + column
 
-    for glyph in picture.glyphs:
+    for before, glyph, after in zip([None] + picture.glyphs, picture.glyphs,
+                                    picture.glyphs[1:] + [None]):
         tile, place = cell(glyph.x, glyph.y)
         row = labels[tile, place]
         for slot in range(SLOTS):
             if row[slot] == 0:
                 row[slot] = CHARS.find(glyph.char) + 1
                 row[SLOTS + slot] = min(MAX_INDEX, glyph.index + 1)
+                if slot == 0:
+                    row[BEFORE] = _joined(before, glyph, before)
+                row[AFTER] = _joined(glyph, after, after)
                 break
     for thing in picture.things:
         tile, place = cell(*thing.centre)
@@ -103,7 +118,8 @@ class AuxHeads(nn.Module):
         super().__init__()
         # A coordinate is told three times: its bin, its first digit, its second.
         self.sizes: List[int] = ([len(CHARS) + 1] * SLOTS + [MAX_INDEX + 1] * SLOTS +
-                                 [2, len(SHAPES) + 1, len(COLOURS) + 1] + [BINS, 10, 10] * 4)
+                                 [EDGE + 1] * 2 + [2, len(SHAPES) + 1, len(COLOURS) + 1] +
+                                 [BINS, 10, 10] * 4)
         self.out = nn.Linear(hidden, sum(self.sizes))
 
     def loss(self, cells: torch.Tensor, labels: torch.Tensor) -> Tuple[torch.Tensor,
@@ -127,16 +143,15 @@ class AuxHeads(nn.Module):
     def _classes(parts, labels: torch.Tensor) -> Tuple[torch.Tensor, Dict[str, float]]:
         total = parts[0].new_zeros(())
         right: Dict[str, float] = {}
-        names = {0: "char", 1: "char2", SLOTS: "place", CENTRE: "centre", SHAPE: "shape",
-                 COLOUR: "colour"}
+        names = {0: "char", 1: "char2", SLOTS: "place", BEFORE: "before", AFTER: "after",
+                 CENTRE: "centre", SHAPE: "shape", COLOUR: "colour"}
         for column in range(BOX):
             part, target = parts[column], labels[:, column]
             known = target > 0
             each = F.cross_entropy(part, target, reduction="none")
             mean = (each * known).sum() / known.sum().clamp_min(1) + \
                 (each * ~known).sum() / (~known).sum().clamp_min(1)
-            worth = 0.3 if SLOTS <= column < 2 * SLOTS else 1.0
-            total = total + worth * (0.3 if column in (2, 5) else 1.0) * mean  # third ones are rare
+            total = total + WORTH.get(column, 1.0) * mean
             if column in names and known.any():
                 hits = ((part.argmax(-1) == target) & known).sum() / known.sum()
                 right[names[column]] = float(hits)

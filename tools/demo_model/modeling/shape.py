@@ -42,8 +42,8 @@ class Shape:
 SHAPES = {
     # For two CPU cores.
     "cpu": Shape(width=128, layers=4, heads=4, hidden_size=128, num_hidden_layers=4,
-                 num_attention_heads=4, intermediate_size=384, moe_intermediate_size=64,
-                 n_routed_experts=8, num_experts_per_tok=3, kv_lora_rank=64, qk_nope_head_dim=32,
+                 num_attention_heads=6, intermediate_size=384, moe_intermediate_size=64,
+                 n_routed_experts=8, num_experts_per_tok=3, kv_lora_rank=96, qk_nope_head_dim=32,
                  qk_rope_head_dim=16, v_head_dim=32, vocab_size=2048),
     # For a GPU: just under 12 million parameters, the 24 MB that the repository has room for.
     "gpu": Shape(width=256, layers=6, heads=8, hidden_size=256, num_hidden_layers=6,

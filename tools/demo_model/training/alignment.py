@@ -20,12 +20,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..data.sample import Picture, Sample
 from ..data.scene import COLOURS, SHAPES, make_scene
-from ..data.scene_questions import plural
-from ..modeling.aux_heads import BOX, CENTRE, CHARS, COLOUR, SHAPE, SLOTS, AuxHeads, cell_labels
+from ..data.scene_questions import plural, scene_turns
+from ..data.text import make_word
+from ..modeling.aux_heads import BOX, CENTRE, COLOUR, SHAPE, AuxHeads, cell_labels
 from ..modeling.language import Language, LatentAttention
+from ..modeling.shape import Shape
 from ..pixels import TILE, tiles_of
 from ..tokenizer import Tokenizer
+from .reading import ROOM, SHORT, SIZE, Reader
 
 KINDS = len(COLOURS) + len(SHAPES)
 READ = KINDS + 2           # kinds, whether the centre of a shape lies in the cell, whether it is a word
@@ -36,18 +40,19 @@ CARRIED = 1.5              # how much of what it reads a head adds
 SAID = 3.0                 # rows of the head for such words, relative to others
 # Sharpness of comparing, of looking at the token before, of looking at words that name a kind.
 MATCH, BEFORE, GATHER = 25.0, 3.0, 30.0
+PAIRS = 3                  # of high frequency, that tell the near past
+PRINTED = 400              # examples of words that reading is built from
+BOXES = 24                 # dimensions of the latent for boxes
 QUIET = 0.3                # of the usual size, what everything else begins by adding
 # Heads of a layer that compare, that look back (1, 2 tokens), that gather.
 PLAN = [(1, 2, 0), (2, 1, 0), (1, 0, 2), (0, 0, 2)]
 
 
 @torch.no_grad()
-def _cells(model: nn.Module, pictures: int) -> Tuple[torch.Tensor, torch.Tensor]:
-    """Normed embeddings [n, hidden] of the cells of scenes, and their labels."""
-    rng = random.Random("alignment")
+def _cells(model: nn.Module, pictures: List[Picture]) -> Tuple[torch.Tensor, torch.Tensor]:
+    """Normed embeddings [n, hidden] of the cells of pictures, and their labels."""
     embeddings, labels = [], []
-    for _ in range(pictures):
-        picture = make_scene(rng, 5)
+    for picture in pictures:
         tile = torch.from_numpy(tiles_of(picture.image, (TILE, TILE))[0].copy())[None]
         embeddings.append(model.encode(tile.to(model.image_newline.device))[0].float())
         labels.append(torch.from_numpy(cell_labels(picture, (TILE, TILE), True)[0]).long())
@@ -75,15 +80,18 @@ def _basis(rows: torch.Tensor, without: torch.Tensor, number: int) -> torch.Tens
 
 
 def _latent(heads: AuxHeads, cells: torch.Tensor, labels: torch.Tensor, shared: torch.Tensor,
-            readout: torch.Tensor, rank: int) -> torch.Tensor:
-    """[rank, hidden]: the readout, then boxes, then characters and their places."""
+            readout: torch.Tensor, rank: int, reading: torch.Tensor) -> torch.Tensor:
+    """[rank, hidden]: the readout, boxes, what reading needs, and whatever else characters are told
+    by."""
     filled = cells[labels[:, SHAPE] > 0]
     mean = F.normalize(cells.mean(0), dim=0)
-    weight, ends = heads.out.weight.data, [sum(heads.sizes[:i]) for i in (2 * SLOTS, BOX)]
-    boxes = _basis(weight[ends[1]:], mean, (rank - READ + 1) // 2)
-    signs = _basis(weight[:ends[0]], mean, (rank - READ) // 2)
-    parts = [5.0 * b / (filled @ b.t()).norm(dim=-1).mean() for b in (boxes, signs) if len(b)]
-    return torch.cat([readout, shared[None]] + parts)
+    weight, ends = heads.out.weight.data, [sum(heads.sizes[:i]) for i in (CENTRE, BOX)]
+    # All cells read the same of this. Without it the norm of the latent makes much of empty ones.
+    steady = 8.0 * mean / (cells @ mean).mean()
+    boxes = _basis(weight[ends[1]:], mean, BOXES)
+    signs = _basis(weight[:ends[0]], mean, rank - READ - BOXES - len(reading) - 1)
+    boxes, signs = (5.0 * b / (filled @ b.t()).norm(dim=-1).mean() for b in (boxes, signs))
+    return torch.cat([readout, shared[None], boxes, reading, steady[None], signs])
 
 
 def _way_back(rows: torch.Tensor) -> torch.Tensor:
@@ -117,12 +125,12 @@ def _build_layer(attention: LatentAttention, latent: torch.Tensor, level: float,
     """Builds a layer's heads as PLAN says. `level`: what a word reads of itself."""
     s = attention.shape
     shared = F.normalize(latent[READ - 1], dim=0)
-    back = _way_back(latent)
+    back = _way_back(latent[:READ + BOXES])
     back[:, READ - 1] = 0
     attention.kv_a_proj_with_mqa.weight[:s.kv_lora_rank] = latent
     rope = attention.kv_a_proj_with_mqa.weight[s.kv_lora_rank:]
     rope *= 0.2
-    pairs = min(3, s.qk_rope_head_dim // 2)  # of high frequency: the near past
+    pairs = PAIRS
     rope[0:2 * pairs:2] += shared
     for head in range(matches):
         rows = _build_head(attention, head, back, head)
@@ -131,10 +139,8 @@ def _build_layer(attention: LatentAttention, latent: torch.Tensor, level: float,
         query[READ - 1] -= 1.5 * MATCH / level * latent[READ - 1]  # no words are looked for
     for number in range(before):
         rows = _build_head(attention, matches + number, back, 0)
-        query = attention.q_proj.weight[rows][s.qk_nope_head_dim:]
-        angle = (number + 1) * frequencies[:pairs]
-        query[0:2 * pairs:2] += BEFORE * angle.cos()[:, None] * shared
-        query[1:2 * pairs:2] -= BEFORE * angle.sin()[:, None] * shared
+        _look_back(attention.q_proj.weight[rows][s.qk_nope_head_dim:], number + 1,
+                   frequencies[:pairs], shared)
     for number in range(gathers):
         rows = _build_head(attention, matches + before + number, back, number)
         # Words score by what they share, cells by their kind, words that name a kind by both.
@@ -142,56 +148,72 @@ def _build_layer(attention: LatentAttention, latent: torch.Tensor, level: float,
     attention.o_proj.weight[:, (matches + before + gathers) * s.v_head_dim:] *= QUIET
 
 
-def _letters(heads: AuxHeads) -> torch.Tensor:
-    """Unit rows of the first slot's characters, less what all of them share."""
-    rows = heads.out.weight.data[1:heads.sizes[0]]
-    return F.normalize(rows - rows.mean(0, keepdim=True), dim=-1)
+def _look_back(query: torch.Tensor, distance: int, frequencies: torch.Tensor,
+               shared: torch.Tensor) -> None:
+    """`query`: the rotated rows of a head, which then looks at the token `distance` before."""
+    angle = distance * frequencies
+    query[0:2 * len(angle):2] += BEFORE * angle.cos()[:, None] * shared
+    query[1:2 * len(angle):2] -= BEFORE * angle.sin()[:, None] * shared
 
 
 @torch.no_grad()
-def begin_language(modules: nn.ModuleDict, tokenizer: Tokenizer) -> None:
+def begin_language(modules: nn.ModuleDict, tokenizer: Tokenizer, font_set: str) -> None:
     """A fresh language model, built on what the tower of `modules` knows."""
     model, heads = modules["model"], modules["aux"]
     shape = model.shape
     model.language = Language(shape).to(model.image_newline.device)
-    cells, labels = _cells(model, 64)
+    embeddings, out = model.language.model.embed_tokens.weight, model.language.lm_head.weight
+    rng = random.Random("alignment")
+    cells, labels = _cells(model, [make_scene(rng, 5) for _ in range(64)])
     readout = LEVEL * _readout(cells, labels)
     known = torch.linalg.qr(torch.cat([readout, cells.mean(0, keepdim=True)]).t())[0]
     # What words have in common is what cells have least of, and kinds not at all.
     squares = cells.t() @ cells / len(cells)
-    shared = torch.linalg.eigh(squares + squares.trace() * known @ known.t())[1][:, 0]
+    quiet = torch.linalg.eigh(squares + squares.trace() * known @ known.t())[1]
+    shared = quiet[:, 0]
     known = torch.cat([known, shared[:, None]], 1)
-    inward = 0.6 * WORD * _way_back(readout)[:, :KINDS].t()  # the norm makes 1 of the 0.6
-    letters = _letters(heads)
-    letters = 0.5 * shape.hidden_size ** 0.5 * (letters - (letters @ known) @ known.t())
-    groups = [  # directions, weight in the head, tokens
-        (inward, SAID,
-         [_one(tokenizer, [" " + c]) for c in COLOURS] +
-         [_one(tokenizer, [" " + s, " " + plural(s)]) for s in SHAPES]),
-        (letters, 1.0, [tokenizer.encode(c, True) if c.isalnum() else [] for c in CHARS])]
-    embeddings = model.language.model.embed_tokens.weight
     embeddings -= (embeddings @ known) @ known.t()  # no word is a kind by chance
-    out = model.language.lm_head.weight
-    for directions, said, names in groups:
-        for direction, ids in zip(directions, names):
-            for token in ids:
-                embeddings[token] += direction
-                out[token] = 0.3 * out[token] + said * F.normalize(direction, dim=0) * out[
-                    token].norm()
+    kinds = [_one(tokenizer, [" " + c]) for c in COLOURS] + \
+        [_one(tokenizer, [" " + s, " " + plural(s)]) for s in SHAPES]
+    inward = 0.6 * WORD * _way_back(readout)[:, :KINDS].t()  # the norm makes 1 of the 0.6
+    for direction, ids in zip(inward, kinds):
+        for token in ids:
+            embeddings[token] += direction
+            out[token] = 0.3 * out[token] + SAID * F.normalize(direction, dim=0) * out[token].norm()
     embeddings += SHARED * shared
-    if shape.kv_lora_rank <= READ or min(shape.qk_nope_head_dim, shape.v_head_dim) < READ or \
-            shape.num_attention_heads < max(map(sum, PLAN)):
+    if not _fits(shape):
         return
-    words = embeddings[groups[0][2][0] + groups[0][2][-1]]
+    layers = model.language.model.layers
+    for name, weight in layers.named_parameters():
+        if name.endswith((".down_proj.weight", "expert_down")):
+            weight *= QUIET
+    reader = Reader(model, tokenizer, quiet[:, 1:],
+                    [Sample([picture], [turn]) for picture, turn in
+                     (make_word(rng, font_set) for _ in range(PRINTED))] +
+                    [Sample([picture], scene_turns(rng, picture, 1)) for picture in
+                     (make_scene(rng, 5) for _ in range(PRINTED // 8)) if picture.things])
+    reader.spell(embeddings, tokenizer)
+    words = embeddings[kinds[0] + kinds[-1]]
     words = words * torch.rsqrt(words.pow(2).mean(-1, keepdim=True))
     level = float((words @ readout[:KINDS].t()).max(-1).values.mean())
     shared = shared * level / (words @ shared).mean()  # a word reads as much of this as of itself
-    latent = _latent(heads, cells, labels, shared, readout, shape.kv_lora_rank)
-    for layer, heads_of in zip(model.language.model.layers, PLAN):
-        _build_layer(layer.self_attn, latent, level, model.language.model.frequencies, *heads_of)
-    for name, weight in model.language.model.layers.named_parameters():
-        if name.endswith((".down_proj.weight", "expert_down")):
-            weight *= QUIET
+    frequencies = model.language.model.frequencies
+    for number, heads_of in enumerate(PLAN):
+        latent = _latent(heads, cells, labels, shared, readout, shape.kv_lora_rank,
+                         reader.rows(number))
+        _build_layer(layers[number].self_attn, latent, level, frequencies, *heads_of)
+        reader.build(number, sum(heads_of), READ + BOXES, READ - 1,
+                     lambda query, distance: _look_back(
+                         query[shape.qk_nope_head_dim:], distance, frequencies[:PAIRS],
+                         F.normalize(shared, dim=0)))
+    reader.say(out, tokenizer)
+
+
+def _fits(shape: Shape) -> bool:
+    """Whether there is room for what is built."""
+    return shape.kv_lora_rank >= READ + BOXES + ROOM + 1 and \
+        min(shape.qk_nope_head_dim, shape.v_head_dim) >= SIZE + SHORT + 2 and \
+        shape.num_hidden_layers >= len(PLAN) and shape.num_attention_heads > max(map(sum, PLAN)) + 1
 
 
 def _one(tokenizer: Tokenizer, spellings: List[str]) -> List[int]:

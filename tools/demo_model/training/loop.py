@@ -10,8 +10,14 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from . import state
+from .muon import Muon
 from .pair import Peers
 from .curves import Series, draw_curves
+
+
+# Tables and layers whose rows stand for things of their own: no matrices in the sense of Muon.
+LOOKED_UP = ("embed_tokens", "lm_head", "gate.weight", "aux.", "pos_embed", "image_newline",
+             "view_seperator")
 
 
 class Batches(IterableDataset):
@@ -65,15 +71,23 @@ class Log:
         draw_curves(self.path, self.losses, self.shares)
 
 
-def parameter_groups(modules: nn.ModuleDict, decay: float, slow: Tuple[str, ...], pace: float):
-    """Weight decay for matrices alone. What has one of `slow` in its name learns at `pace` times the
-    rate."""
-    groups: Dict[Tuple[float, bool], List[nn.Parameter]] = defaultdict(list)
+def make_optimizers(modules: nn.ModuleDict, rate: float,
+                    slow: Tuple[str, ...]) -> List[torch.optim.Optimizer]:
+    """Muon for the matrices inside, AdamW for the rest. What has one of `slow` in its name learns at
+    0.3 times the rate."""
+    groups: Dict[Tuple[bool, int, float], List[nn.Parameter]] = defaultdict(list)
     for name, parameter in modules.named_parameters():
-        share = pace if any(part in name for part in slow) else 1.0
-        groups[share, parameter.dim() >= 2].append(parameter)
-    return [{"params": chosen, "weight_decay": decay if matrices else 0.0, "share": share}
-            for (share, matrices), chosen in groups.items()]
+        pace = 0.3 if any(part in name for part in slow) else 1.0
+        inner = parameter.dim() >= 2 and not any(part in name for part in LOOKED_UP)
+        parts = 3 if ".qkv." in name else 1
+        if name.endswith(("expert_gate", "expert_up")):
+            parts = modules["model"].shape.n_routed_experts
+        groups[inner, parts, pace].append(parameter)
+    return [Muon([{"params": chosen, "parts": parts, "share": pace, "weight_decay": 0.02}
+                  for (inner, parts, pace), chosen in groups.items() if inner], rate),
+            torch.optim.AdamW([{"params": chosen, "share": pace, "weight_decay": 0.0}
+                               for (inner, _, pace), chosen in groups.items() if not inner],
+                              lr=rate, betas=(0.9, 0.98), eps=1e-8)]
 
 
 def run_stage(folder: str, modules: nn.ModuleDict, data: DataLoader, loss_of: Callable,
@@ -82,24 +96,25 @@ def run_stage(folder: str, modules: nn.ModuleDict, data: DataLoader, loss_of: Ca
               slow: Tuple[str, ...] = ()) -> int:
     """Trains for `seconds`; the rate is `rate` times rate_at(share of this stage's time), warmed
     up anew since the optimizer starts without memory. Saves every two minutes and at the end."""
-    optimizer = torch.optim.AdamW(parameter_groups(modules, 0.02, slow, 0.3), lr=rate,
-                                  betas=(0.9, 0.98), eps=1e-8)
+    optimizers = make_optimizers(modules, rate, slow)
     modules.train()
     begin = last_save = last_show = time.monotonic()
     step = 0
     for batch in data:
         elapsed = time.monotonic() - begin
         now = rate * min(1.0, (step + 1) / 60) * rate_at(min(1.0, elapsed / seconds))
-        for group in optimizer.param_groups:
+        for group in (g for optimizer in optimizers for g in optimizer.param_groups):
             group["lr"] = now * group["share"]
         with torch.autocast(device.type, dtype=torch.bfloat16):
             loss, losses, shares = loss_of(batch)
-        optimizer.zero_grad(set_to_none=True)
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
         loss.backward()
         done = peers.average(modules, elapsed > seconds)
         norm = float(nn.utils.clip_grad_norm_(modules.parameters(), 1.0))
         if math.isfinite(norm):
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
         note = after_step()
         log.add(losses, shares)
         step += 1

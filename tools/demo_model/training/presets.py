@@ -22,12 +22,12 @@ class Preset:
 
 
 PRESETS = {
-    "cpu": Preset(SHAPES["cpu"], "plain", most_things=5, text_share=0.5, smallest_print=30,
-                  mix="cpu", tower_batch=8, joint_batch=4, questions=10, tower_rate=2e-3,
-                  joint_rate=1e-3, tower_share=0.45, language_share=0.35),
+    "cpu": Preset(SHAPES["cpu"], "plain", most_things=5, text_share=0.6, smallest_print=30,
+                  mix="cpu", tower_batch=4, joint_batch=4, questions=10, tower_rate=2e-3,
+                  joint_rate=1.2e-3, tower_share=0.42, language_share=0.36),
     "shapes": Preset(SHAPES["cpu"], "plain", most_things=5, text_share=0.0, smallest_print=26,
-                     mix="shapes", tower_batch=8, joint_batch=4, questions=10, tower_rate=2e-3,
-                     joint_rate=1e-3, tower_share=0.45, language_share=0.4),
+                     mix="shapes", tower_batch=4, joint_batch=4, questions=10, tower_rate=2e-3,
+                     joint_rate=1.2e-3, tower_share=0.42, language_share=0.4),
     "gpu": Preset(SHAPES["gpu"], "all", most_things=8, text_share=0.55, smallest_print=16,
                   mix="gpu", tower_batch=128, joint_batch=96, questions=8, tower_rate=1.5e-3,
                   joint_rate=8e-4, tower_share=0.15,

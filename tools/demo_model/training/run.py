@@ -23,11 +23,11 @@ from .tower_stage import train_tower
 
 
 STAGES = ["tower", "readout", "language", "joint"]
-READOUT_SHARE = 0.2  # of the language model's time alone
+READOUT_SHARE = 0.1  # of the language model's time alone
 
 
 def tower_rate(share: float) -> float:
-    return 1.0 if share < 0.5 else 1.0 - 0.8 * (share - 0.5) / 0.5
+    return 1.0 if share < 0.5 else 1.0 - 0.9 * (share - 0.5) / 0.5
 
 
 def language_rate(share: float) -> float:
@@ -82,6 +82,8 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     parser.add_argument("--from", dest="start",
                         help="folder of a state, or of an exported model, to go on from")
     parser.add_argument("--stage", choices=["all"] + STAGES, default="all")
+    parser.add_argument("--begin", choices=STAGES, default="tower",
+                        help="leave out the stages before this one: --from has them")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, help="number of the first batch; default by piece")
     parser.add_argument("--workers", type=int, help="processes that render")
@@ -125,6 +127,8 @@ def main(parser: argparse.ArgumentParser) -> None:
     first = args.first if args.first is not None else (piece[0] - 1) * 1_000_000
     steps = 0
     for stage, rate, begin, end in plan(preset, args.stage):
+        if args.stage == "all" and STAGES.index(stage) < STAGES.index(args.begin):
+            continue
         span = stage_span(piece, begin, end)
         seconds = (span[1] - span[0]) * (end - begin) * total
         if seconds < 1:
@@ -137,7 +141,8 @@ def main(parser: argparse.ArgumentParser) -> None:
         else:
             if args.new_language and not steps or args.stage == "all" and span[0] == 0 and \
                     begin == preset.tower_share:
-                begin_language(modules, tokenizer)
+                if peers.rank == 0:
+                    begin_language(modules, tokenizer, preset.font_set)
                 peers.share(modules)
             steps = train_joint(args.out, modules, preset, tokenizer, args.seed, first, *common,
                                 stage)

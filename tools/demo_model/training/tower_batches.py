@@ -17,7 +17,7 @@ def tower_picture(rng: random.Random, preset: Preset) -> Picture:
     roll = rng.random()
     if roll > preset.text_share:
         return make_scene(rng, preset.most_things)
-    if roll < preset.text_share * 0.3:
+    if roll < preset.text_share * 0.4:
         return make_word(rng, preset.font_set)[0]
     return make_page(rng, preset.font_set, preset.smallest_print)
 
