@@ -37,7 +37,7 @@ from demo_model.tokenizer import Tokenizer, pieces, train_merges  # noqa: E402
 
 # Fonts: see tools/demo_model/README.md. Scenes of shapes need none.
 HAS_PLAIN_FONTS, HAS_ALL_FONTS = (
-    all(stem in fonts.font_files() for stem in fonts.SETS[name]) for name in ("plain", "all"))
+    fonts.has_fonts(name) for name in ("plain", "all"))
 MIXES = ["shapes"] + ["cpu"] * HAS_PLAIN_FONTS + ["gpu"] * HAS_ALL_FONTS
 BIN = sys.argv.pop(1) if len(sys.argv) > 1 else ""
 

@@ -68,3 +68,8 @@ def load_font(stem: str, size: int) -> ImageFont.FreeTypeFont:
 
 def pick_font(rng: random.Random, font_set: str, size: int) -> ImageFont.FreeTypeFont:
     return load_font(rng.choice(SETS[font_set]), size)
+
+
+def has_fonts(font_set: str) -> bool:
+    """Whether this machine has all of a set."""
+    return all(stem in font_files() for stem in SETS[font_set])

@@ -130,8 +130,7 @@ def _build_layer(attention: LatentAttention, latent: torch.Tensor, level: float,
     attention.kv_a_proj_with_mqa.weight[:s.kv_lora_rank] = latent
     rope = attention.kv_a_proj_with_mqa.weight[s.kv_lora_rank:]
     rope *= 0.2
-    pairs = PAIRS
-    rope[0:2 * pairs:2] += shared
+    rope[0:2 * PAIRS:2] += shared
     for head in range(matches):
         rows = _build_head(attention, head, back, head)
         query = attention.q_proj.weight[rows]
@@ -140,7 +139,7 @@ def _build_layer(attention: LatentAttention, latent: torch.Tensor, level: float,
     for number in range(before):
         rows = _build_head(attention, matches + number, back, 0)
         _look_back(attention.q_proj.weight[rows][s.qk_nope_head_dim:], number + 1,
-                   frequencies[:pairs], shared)
+                   frequencies[:PAIRS], shared)
     for number in range(gathers):
         rows = _build_head(attention, matches + before + number, back, number)
         # Words score by what they share, cells by their kind, words that name a kind by both.

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from ..data.sample import Sample
 from ..modeling.aux_heads import AFTER, BEFORE, CHARS, EDGE
 from ..modeling.language import LatentAttention
-from ..modeling.vl2 import Inputs
+from ..modeling.vl2 import Inputs, attention_mask
 from ..tokenizer import Tokenizer
 from .joint_batches import CELLS, Tiles, assemble, sample_row
 
@@ -64,10 +64,10 @@ def _discriminants(cells: torch.Tensor, labels: torch.Tensor, number: int) -> to
 class Examples:
     """Prompts with answers, and what stands at each of their places."""
 
-    def __init__(self, samples: List[Sample], tokenizer: Tokenizer, pad: int):
+    def __init__(self, samples: List[Sample], tokenizer: Tokenizer):
         tiles = Tiles()
         rows = [sample_row(s, tokenizer, tiles, one_view=True) for s in samples]
-        batch = assemble(rows, tiles, pad)
+        batch = assemble(rows, tiles, tokenizer.pad)
         self.inputs = Inputs(*(batch[k] for k in ("tiles", "ids", "source", "positions",
                                                   "segments")))
         spelled = torch.zeros(tokenizer.image + 1000, dtype=torch.int64)
@@ -104,7 +104,7 @@ class Reader:
     def __init__(self, model: nn.Module, tokenizer: Tokenizer, free: torch.Tensor,
                  samples: List[Sample]):
         self.decoder = model.language.model
-        self.examples = Examples(samples, tokenizer, tokenizer.pad)
+        self.examples = Examples(samples, tokenizer)
         device = free.device
         inputs = self.examples.inputs.to(device)
         parts = [model.encode(t) for t in inputs.tiles.split(16)]
@@ -156,10 +156,7 @@ class Reader:
             part = Inputs(self.inputs.tiles, *(t[i:i + 16] for t in (
                 self.inputs.ids, self.inputs.source, self.inputs.positions, self.inputs.segments)))
             x = self.model.embed(part, self.pictures)
-            length = part.segments.shape[1]
-            seen = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
-            mask = torch.zeros(length, length, device=x.device).masked_fill_(~seen, -1e9)
-            self.decoder(x, part.positions, mask.expand(len(x), 1, length, length))
+            self.decoder(x, part.positions, attention_mask(part.segments))
         handle.remove()
         self.kept[layer] = torch.cat(found).float()[self.examples.used]
         return self.kept[layer]
