@@ -110,6 +110,7 @@ void ChatSession::OpenPicture(int index) {
   picture.stream.reset();
   ImageRequest request;
   request.request_id = task_.request_id;
+  request.client_id = task_.client_id;
   request.image = task_.images[index];
   using Kind = TilingChoice::Kind;
   if (request.image.tiling.kind == Kind::kPublishedRule) {
@@ -294,6 +295,7 @@ GenerateCall ChatSession::MakeCall() const {
   call.stop_token_ids = task_.stop_token_ids;
   call.ignore_end_token = task_.ignore_end_token;
   call.cache_salt = task_.cache_salt;
+  call.client_id = task_.client_id;
   call.image_token_id = backend_.tokenizer->control_ids().image;
   call.deadline = task_.deadline;
   call.avoid = generate_avoid_;

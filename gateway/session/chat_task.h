@@ -79,6 +79,7 @@ struct ChatTask {
   bool ignore_end_token = false;
   std::string request_id;
   std::string cache_salt;
+  std::string client_id;  // opaque; clients take turns where they compete
   Clock::time_point deadline = Clock::time_point::max();
 };
 

@@ -50,6 +50,7 @@ using ImageSink = std::function<void(ImageEvent)>;
 
 struct ImageRequest {
   std::string request_id;
+  std::string client_id;
   TaskImage image;  // kPublishedRule resolved by the caller
   Clock::time_point deadline;
   // Replicas that have failed already; used only when no other is left.
@@ -104,6 +105,7 @@ struct GenerateCall {
   std::vector<int32_t> stop_token_ids;
   bool ignore_end_token = false;
   std::string cache_salt;
+  std::string client_id;
   int32_t image_token_id = 0;
   Clock::time_point deadline;
   // Requests with equal values like the same replica, where their prefix is cached.

@@ -46,6 +46,7 @@ v1::GenerateRequest MakeRequest(const GenerateCall& call) {
   request.mutable_stop_token_ids()->Add(call.stop_token_ids.begin(), call.stop_token_ids.end());
   request.set_ignore_end_token(call.ignore_end_token);
   request.set_cache_salt(call.cache_salt);
+  request.set_client_id(call.client_id);
   request.set_image_token_id(call.image_token_id);
   return request;
 }
