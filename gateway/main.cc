@@ -34,7 +34,15 @@ ABSL_FLAG(std::string, port_file, "",
           "File that gets the line \"listening gateway HTTP grpc GRPC metrics METRICS\" once all "
           "listeners are open; empty: none.");
 ABSL_FLAG(std::string, api_key, "", "HTTP clients must show this bearer token; empty: none.");
-ABSL_FLAG(std::string, cors_origin, "", "Origin whose pages may call; empty: no CORS headers.");
+ABSL_FLAG(std::string, cors_origin, "",
+          "Origins whose pages may call, comma-separated, or *; empty: no page of another origin.");
+ABSL_FLAG(std::string, allowed_hosts, "",
+          "Names (the Host header) that a gateway on a loopback address without a key answers to, "
+          "beside loopback names and names without a dot; comma-separated, * for every name, which "
+          "also lets web pages of other origins post.");
+ABSL_FLAG(std::string, trusted_proxies, "",
+          "Addresses and networks, comma-separated (10.0.0.0/8), whose X-Forwarded-For or Forwarded "
+          "says which client a request comes from.");
 ABSL_FLAG(double, temperature, 0.4, "Sampling temperature when a request has none.");
 ABSL_FLAG(double, top_p, 0.9, "top_p when a request has none.");
 ABSL_FLAG(int64_t, top_k, 50, "top_k when a request has none; 0: off.");
@@ -45,6 +53,11 @@ ABSL_FLAG(int64_t, max_in_flight, 256, "Chat requests at a time, for HTTP and gR
 ABSL_FLAG(int64_t, max_body_bytes, int64_t{64} << 20, "Bytes of a request.");
 ABSL_FLAG(int64_t, max_held_body_bytes, int64_t{1} << 30,
           "Bytes of all HTTP chat requests in flight together.");
+ABSL_FLAG(int64_t, body_timeout_ms, 60'000,
+          "Time for the body of an HTTP chat request to arrive, milliseconds.");
+ABSL_FLAG(int64_t, min_body_rate, 16 << 10,
+          "Bytes per second that such a body must come with, after --body_grace_ms.");
+ABSL_FLAG(int64_t, body_grace_ms, 5'000, "Milliseconds before --min_body_rate holds.");
 ABSL_FLAG(std::string, image_hosts, "",
           "Hosts that pictures given by http(s) address are fetched from, comma-separated: "
           "example.org, .example.org (and all below it), * (any); with :port for another port than "
@@ -104,6 +117,9 @@ absl::Status Options::Fill() {
   http.model_name = name;
   http.api_key = absl::GetFlag(FLAGS_api_key);
   http.cors_origin = absl::GetFlag(FLAGS_cors_origin);
+  http.allowed_hosts = absl::GetFlag(FLAGS_allowed_hosts);
+  VL2_ASSIGN_OR_RETURN(http.trusted_proxies,
+                       TrustedProxies::Parse(absl::GetFlag(FLAGS_trusted_proxies)));
   http.sampling = sampling;
   http.num_threads = absl::GetFlag(FLAGS_http_threads);
   http.max_connections = absl::GetFlag(FLAGS_max_connections);
@@ -114,6 +130,9 @@ absl::Status Options::Fill() {
   http.fetch.private_hosts = absl::GetFlag(FLAGS_image_hosts_private);
   http.fetch.max_bytes = absl::GetFlag(FLAGS_image_url_max_bytes);
   http.fetch.timeout = std::chrono::milliseconds(absl::GetFlag(FLAGS_image_url_timeout_ms));
+  http.body_timeout = std::chrono::milliseconds(absl::GetFlag(FLAGS_body_timeout_ms));
+  http.min_body_rate = absl::GetFlag(FLAGS_min_body_rate);
+  http.body_grace = std::chrono::milliseconds(absl::GetFlag(FLAGS_body_grace_ms));
   http.request_timeout = std::chrono::milliseconds(absl::GetFlag(FLAGS_request_timeout_ms));
   http.sse_comment_interval = std::chrono::milliseconds(absl::GetFlag(FLAGS_sse_comment_ms));
   chat.model_name = name;

@@ -1,30 +1,23 @@
 #include "gateway/http/chat_exchange.h"
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdio>
 #include <ctime>
-#include <deque>
 #include <optional>
 #include <random>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include "boost/asio/co_spawn.hpp"
+#include "boost/asio/detached.hpp"
 #include "boost/asio/post.hpp"
-#include "boost/asio/redirect_error.hpp"
-#include "boost/asio/steady_timer.hpp"
 #include "boost/asio/this_coro.hpp"
-#include "boost/asio/use_awaitable.hpp"
-#include "boost/asio/write.hpp"
-#include "boost/beast/http/chunk_encode.hpp"
-#include "boost/beast/http/empty_body.hpp"
-#include "boost/beast/http/serializer.hpp"
-#include "boost/beast/http/write.hpp"
 #include "gateway/http/chat_request.h"
 #include "gateway/http/chat_response.h"
-#include "gateway/http/responses.h"
-#include "runtime/base/mutex.h"
+#include "gateway/http/stream_writer.h"
 #include "runtime/base/status.h"
 
 namespace vl2::gateway {
@@ -32,10 +25,10 @@ namespace {
 
 namespace asio = boost::asio;
 namespace http = boost::beast::http;
+using asio::ip::tcp;
 using boost::system::error_code;
 
-// Time for a client to take what has been written.
-constexpr auto kWriteTimeout = std::chrono::seconds(60);
+constexpr auto kForever = std::chrono::hours(1);
 
 uint64_t RandomNumber() {
   thread_local std::mt19937_64 generator((uint64_t{std::random_device{}()} << 32) ^
@@ -51,283 +44,285 @@ std::string MakeId() {
   return text.data();
 }
 
-// Events on their way from the session's threads to the connection's strand.
-class EventQueue : public std::enable_shared_from_this<EventQueue> {
- public:
-  explicit EventQueue(asio::any_io_executor executor) : executor_(executor), ready_(executor) {}
-
-  // From any thread.
-  void Push(ChatEvent event) {
-    MutexLock lock(&mutex_);
-    if (closed_) return;
-    asio::post(executor_, [self = shared_from_this(), event = std::move(event)]() mutable {
-      self->events_.push_back(std::move(event));
-      self->ready_.cancel();
-    });
-  }
-
-  // The next event; nothing when `patience` passes without one. On the strand.
-  asio::awaitable<std::optional<ChatEvent>> Pop(std::chrono::milliseconds patience) {
-    if (events_.empty()) {
-      ready_.expires_after(patience);
-      error_code ignored;
-      co_await ready_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-    }
-    if (events_.empty()) co_return std::nullopt;
-    ChatEvent event = std::move(events_.front());
-    events_.pop_front();
-    co_return event;
-  }
-
-  // From now on Push does nothing: the executor may go away.
-  void Close() {
-    MutexLock lock(&mutex_);
-    closed_ = true;
-  }
-
- private:
-  Mutex mutex_;
-  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
-  asio::any_io_executor executor_;
-  asio::steady_timer ready_;
-  std::deque<ChatEvent> events_;
+// What work on other threads shares with the exchange. While such work runs, the exchange waits for
+// its item in the inbox and touches nothing here; when the exchange is over first, the work is the
+// last owner, and with it ends what the request holds of the server.
+struct Preparation {
+  std::shared_ptr<ServerState> state;
+  std::shared_ptr<ExchangeInbox> inbox;
+  std::unique_ptr<AdmissionController::Ticket> ticket;
+  std::string client_id;
+  std::string body;
+  AnswerIdentity identity;
+  absl::Status status;
+  ChatRequest request;
+  Clock::time_point deadline;
 };
 
-// A session that ends when the coroutine that waits for it does.
-class SessionOwner {
- public:
-  SessionOwner() = default;
-  ~SessionOwner() {
-    if (queue != nullptr) queue->Close();
-    if (session != nullptr) session->Cancel();
-  }
-  SessionOwner(const SessionOwner&) = delete;
-  SessionOwner& operator=(const SessionOwner&) = delete;
-  std::shared_ptr<EventQueue> queue;
-  std::shared_ptr<ChatSession> session;
-};
-
-// Writes a response whose length is not known before: in chunks, or to the connection's end.
-class StreamWriter {
- public:
-  StreamWriter(boost::beast::tcp_stream& stream, unsigned http_version, bool keep_alive)
-      : stream_(stream), chunked_(http_version >= 11), keep_alive_(keep_alive && chunked_) {}
-
-  asio::awaitable<void> WriteHeader(const ServerState& state) {
-    http::response<http::empty_body> response;
-    response.version(chunked_ ? 11 : 10);
-    response.result(http::status::ok);
-    SetFixedHeaders(state, response);
-    response.set(http::field::content_type, "text/event-stream; charset=utf-8");
-    response.set(http::field::cache_control, "no-cache");
-    response.set("X-Accel-Buffering", "no");  // proxies pass events on at once
-    response.keep_alive(keep_alive_);
-    response.chunked(chunked_);
-    http::response_serializer<http::empty_body> serializer(response);
-    stream_.expires_after(kWriteTimeout);
-    co_await http::async_write_header(stream_, serializer,
-                                      asio::redirect_error(asio::use_awaitable, error_));
-    started_ = true;
-  }
-
-  asio::awaitable<void> Write(std::string text) {
-    if (text.empty() || error_) co_return;
-    stream_.expires_after(kWriteTimeout);
-    if (chunked_) {
-      co_await asio::async_write(stream_, http::make_chunk(asio::buffer(text)),
-                                 asio::redirect_error(asio::use_awaitable, error_));
-    } else {
-      co_await asio::async_write(stream_, asio::buffer(text),
-                                 asio::redirect_error(asio::use_awaitable, error_));
-    }
-  }
-
-  asio::awaitable<void> End() {
-    if (chunked_ && !error_) {
-      stream_.expires_after(kWriteTimeout);
-      co_await asio::async_write(stream_, http::make_chunk_last(),
-                                 asio::redirect_error(asio::use_awaitable, error_));
-    }
-  }
-
-  bool started() const { return started_; }
-  bool failed() const { return error_.failed(); }
-  bool keep_alive() const { return keep_alive_ && !error_; }
-
- private:
-  boost::beast::tcp_stream& stream_;
-  const bool chunked_;
-  const bool keep_alive_;
-  bool started_ = false;
-  error_code error_;
-};
-
-void Account(ServerState& state, const ChatEnd& end) {
-  state.request_ms.Observe(end.total_ms);
-  if (end.first_token_ms > 0) state.first_token_ms.Observe(end.first_token_ms);
-  state.prompt_tokens.Add(static_cast<double>(end.prompt_tokens));
-  state.generated_tokens.Add(static_cast<double>(end.generated_tokens));
+void Parse(Preparation& preparation) {
+  const HttpOptions& options = preparation.state->options;
+  RequestDefaults defaults;
+  defaults.model_name = options.model_name;
+  defaults.sampling = options.sampling;
+  defaults.max_body_bytes = options.max_body_bytes;
+  defaults.seed = RandomNumber();
+  defaults.fetch_images = preparation.state->fetcher.enabled();
+  auto request = ParseChatRequest(preparation.body, defaults);
+  preparation.body = std::string();
+  preparation.status = request.status();
+  if (request.ok()) preparation.request = *std::move(request);
 }
 
-asio::awaitable<ExchangeResult> WriteWhole(boost::beast::tcp_stream& stream, Response& response) {
-  error_code error;
-  stream.expires_after(kWriteTimeout);
-  co_await http::async_write(stream, response, asio::redirect_error(asio::use_awaitable, error));
-  co_return ExchangeResult{static_cast<int>(response.result_int()),
-                           response.keep_alive() && !error};
+// Rendering and tokenising take a while for long texts, so this too runs beside the connections.
+void StartSession(Preparation& preparation) {
+  ChatTask task = std::move(preparation.request.task);
+  task.request_id = preparation.identity.id;
+  task.client_id = preparation.client_id;
+  task.deadline = preparation.deadline;
+  preparation.inbox->Adopt(ChatSession::Start(
+      preparation.state->backend, std::move(task),
+      [inbox = preparation.inbox](ChatEvent event) { inbox->Push(std::move(event)); }));
+}
+
+// Fetches one image into the inbox.
+asio::awaitable<void> FetchImage(std::shared_ptr<Preparation> preparation, size_t number,
+                                 std::shared_ptr<FetchStop> stop) {
+  const RemoteImage& remote = preparation->request.remote_images[number];
+  absl::Status failure;
+  try {
+    absl::StatusOr<std::string> bytes =
+        co_await preparation->state->fetcher.Fetch(remote.address, *preparation->ticket, *stop);
+    preparation->inbox->Push(ImageFetched{number, std::move(bytes)});
+  } catch (const std::exception& error) {
+    failure = absl::InternalError(Cat("fetching an image: ", error.what()));
+  }
+  if (!failure.ok()) preparation->inbox->Push(ImageFetched{number, failure});
 }
 
 class Exchange {
  public:
-  Exchange(boost::beast::tcp_stream& stream, std::shared_ptr<ServerState> state,
-           unsigned http_version, bool keep_alive, ByteReservation& held_bytes)
-      : stream_(stream),
-        state_(std::move(state)),
-        http_version_(http_version),
-        keep_alive_(keep_alive),
-        held_bytes_(held_bytes) {}
+  Exchange(tcp::socket& socket, SocketDeadline& deadline, ChatExchange exchange)
+      : socket_(socket),
+        deadline_(deadline),
+        style_(std::move(exchange.style)),
+        preparation_(std::make_shared<Preparation>()) {
+    preparation_->state = std::move(exchange.state);
+    preparation_->inbox = std::move(exchange.inbox);
+    preparation_->ticket = std::move(exchange.ticket);
+    preparation_->client_id = std::move(exchange.client_id);
+    preparation_->body = std::move(exchange.body);
+    preparation_->deadline = start_ + preparation_->state->options.request_timeout;
+    preparation_->identity = {.id = MakeId(),
+                              .model = preparation_->state->options.model_name,
+                              .created = static_cast<int64_t>(std::time(nullptr))};
+  }
+  ~Exchange() {
+    preparation_->inbox->Close();
+    for (const auto& stop : fetches_) stop->Stop();
+  }
+  Exchange(const Exchange&) = delete;
+  Exchange& operator=(const Exchange&) = delete;
 
-  asio::awaitable<ExchangeResult> Run(std::string body) {
-    identity_.id = MakeId();
-    identity_.model = state_->options.model_name;
-    identity_.created = static_cast<int64_t>(std::time(nullptr));
-    const auto executor = co_await asio::this_coro::executor;
-    owner_.queue = std::make_shared<EventQueue>(executor);
-    // Reading 64 MiB of JSON takes a while: not on the threads that serve all connections. So does
-    // tokenising, which Start does.
-    // Named: the compiler destroys temporaries of a co_await expression twice (GCC 12).
-    body_ = std::move(body);
-    auto parse = [this]() -> asio::awaitable<void> {
-      status_ = Parse();
-      co_return;
-    };
-    co_await asio::co_spawn(state_->parse_threads, parse(), asio::use_awaitable);
-    if (status_.ok() && !request_.remote_images.empty()) co_await FetchImages();
-    if (!status_.ok()) co_return co_await Refuse(status_);
-    auto start = [this]() -> asio::awaitable<void> {
-      StartSession();
-      co_return;
-    };
-    co_await asio::co_spawn(state_->parse_threads, start(), asio::use_awaitable);
-    if (request_.stream) co_return co_await Stream();
-    co_return co_await Whole();
+  asio::awaitable<ExchangeResult> Run() {
+    ExchangeResult result = co_await Answer();
+    Account();
+    co_return result;
   }
 
  private:
-  // Parse and StartSession run on a parse thread, while the connection's coroutine waits.
-  absl::Status Parse() {
-    RequestDefaults defaults;
-    defaults.model_name = state_->options.model_name;
-    defaults.sampling = state_->options.sampling;
-    defaults.max_body_bytes = state_->options.max_body_bytes;
-    defaults.seed = RandomNumber();
-    defaults.fetch_images = state_->fetcher.enabled();
-    VL2_ASSIGN_OR_RETURN(request_, ParseChatRequest(body_, defaults));
-    body_ = {};
-    return absl::OkStatus();
+  ServerState& state() { return *preparation_->state; }
+
+  asio::awaitable<ExchangeResult> Answer() {
+    asio::post(state().parse_threads, [preparation = preparation_] {
+      if (!preparation->inbox->closed()) Parse(*preparation);
+      preparation->inbox->Push(BodyParsed{});
+    });
+    const std::optional<InboxItem> parsed = co_await Next(kForever);
+    if (!interrupted_) status_ = preparation_->status;
+    if (status_.ok() && !preparation_->request.remote_images.empty()) co_await FetchImages();
+    if (!status_.ok()) co_return co_await Refuse();
+    // What formatting needs of the task, which goes to the session.
+    ChatTask shape;
+    shape.num_samples = preparation_->request.task.num_samples;
+    shape.sampling.logprobs = preparation_->request.task.sampling.logprobs;
+    asio::post(state().parse_threads, [preparation = preparation_] {
+      if (!preparation->inbox->closed()) StartSession(*preparation);
+    });
+    if (preparation_->request.stream) co_return co_await Stream(shape);
+    co_return co_await Whole(shape);
+  }
+
+  // The next item that is no interruption; nothing when there is none in time, or after one, which
+  // is then in status_.
+  asio::awaitable<std::optional<InboxItem>> Next(std::chrono::milliseconds patience) {
+    std::optional<InboxItem> item = co_await preparation_->inbox->Pop(patience);
+    if (item) Take(item);
+    co_return item;
+  }
+  std::optional<InboxItem> NextWaiting() {
+    std::optional<InboxItem> item = preparation_->inbox->PopWaiting();
+    if (item) Take(item);
+    return item;
+  }
+  // Sees to interruptions and to the end, the same wherever they come.
+  void Take(std::optional<InboxItem>& item) {
+    if (const auto* interrupted = std::get_if<Interrupted>(&*item)) {
+      interrupted_ = true;
+      status_ = interrupted->status;
+      item.reset();
+      return;
+    }
+    const auto* event = std::get_if<ChatEvent>(&*item);
+    if (event == nullptr) return;
+    if (const auto* end = std::get_if<ChatEnd>(event)) {
+      end_ = *end;
+      status_ = end->status;
+    } else if (!has_answer_ && !std::holds_alternative<ChatAccepted>(*event) &&
+               !std::holds_alternative<ChatProgress>(*event)) {
+      has_answer_ = true;
+      preparation_->ticket->SetAnswering();
+    }
   }
 
   asio::awaitable<void> FetchImages() {
-    for (const RemoteImage& remote : request_.remote_images) {
-      absl::StatusOr<std::string> bytes =
-          co_await state_->fetcher.Fetch(remote.address, held_bytes_);
-      if (bytes.ok()) {
-        request_.task.images[remote.index].bytes =
-            std::make_shared<const std::string>(*std::move(bytes));
-        continue;
+    std::vector<RemoteImage>& remotes = preparation_->request.remote_images;
+    const auto executor = co_await asio::this_coro::executor;
+    size_t next = 0;
+    size_t done = 0;
+    const auto begin_next = [&] {
+      const auto& stop = fetches_.emplace_back(std::make_shared<FetchStop>());
+      asio::co_spawn(executor, FetchImage(preparation_, next++, stop), asio::detached);
+    };
+    while (next < std::min(remotes.size(), kMaxFetches)) begin_next();
+    while (done < remotes.size()) {
+      std::optional<InboxItem> item = co_await Next(kForever);
+      if (interrupted_) co_return;
+      auto* fetched = item ? std::get_if<ImageFetched>(&*item) : nullptr;
+      if (fetched == nullptr) continue;
+      const RemoteImage& remote = remotes[fetched->number];
+      if (!fetched->bytes.ok()) {
+        status_ = FetchError(remote, fetched->bytes.status());
+        co_return;
       }
-      status_ = bytes.status();
-      // A host that fails is the request's fault as much as a broken picture is.
-      if (status_.code() != absl::StatusCode::kResourceExhausted) {
-        status_ = ParamError(remote.param, Cat(remote.param, ": ", Message(bytes.status())),
-                             "invalid_image_url");
-      }
-      co_return;
+      preparation_->request.task.images[remote.index].bytes =
+          std::make_shared<const std::string>(*std::move(fetched->bytes));
+      ++done;
+      if (next < remotes.size()) begin_next();
     }
   }
 
-  void StartSession() {
-    request_.task.request_id = identity_.id;
-    request_.task.deadline = Clock::now() + state_->options.request_timeout;
-    // What formatting needs of the task; the pictures stay with the session.
-    ChatTask task = std::move(request_.task);
-    request_.task = ChatTask();
-    request_.task.num_samples = task.num_samples;
-    request_.task.sampling.logprobs = task.sampling.logprobs;
-    owner_.session = ChatSession::Start(
-        state_->backend, std::move(task),
-        [queue = owner_.queue](ChatEvent event) { queue->Push(std::move(event)); });
+  // A host that fails is the request's fault as much as a broken image is.
+  static absl::Status FetchError(const RemoteImage& remote, const absl::Status& error) {
+    if (absl::IsResourceExhausted(error)) return error;
+    return ParamError(remote.param, Cat(remote.param, ": ", Message(error)), "invalid_image_url");
   }
 
-  asio::awaitable<ExchangeResult> Refuse(const absl::Status& error) {
-    Response response = MakeErrorResponse(*state_, http_version_, keep_alive_, error);
-    co_return co_await WriteWhole(stream_, response);
+  bool ClientLeft() const { return interrupted_ && absl::IsCancelled(status_); }
+
+  // Answers with status_ alone.
+  asio::awaitable<ExchangeResult> Refuse() {
+    if (ClientLeft()) co_return ExchangeResult{499, false};
+    Response response = MakeErrorResponse(style_, status_);
+    co_return co_await Write(response);
   }
 
-  asio::awaitable<ExchangeResult> Whole() {
-    WholeAnswer answer(identity_, state_->backend.tokenizer, request_.task);
-    for (;;) {
-      const auto event = co_await owner_.queue->Pop(std::chrono::hours(1));
-      if (!event) continue;
-      answer.Add(*event);
-      const auto* end = std::get_if<ChatEnd>(&*event);
-      if (end == nullptr) continue;
-      Account(*state_, *end);
-      if (!end->status.ok()) co_return co_await Refuse(end->status);
-      Response response =
-          MakeResponse(*state_, http_version_, keep_alive_, 200, "application/json", answer.Body());
-      co_return co_await WriteWhole(stream_, response);
+  asio::awaitable<ExchangeResult> Write(Response& response) {
+    error_code error;
+    deadline_.After(kWriteTimeout);
+    co_await http::async_write(socket_, response, asio::redirect_error(asio::use_awaitable, error));
+    deadline_.Stop();
+    co_return ExchangeResult{error ? 499 : static_cast<int>(response.result_int()),
+                             response.keep_alive() && !error};
+  }
+
+  asio::awaitable<ExchangeResult> Whole(const ChatTask& shape) {
+    WholeAnswer answer(preparation_->identity, state().backend.tokenizer, shape);
+    while (!end_ && !interrupted_) {
+      const std::optional<InboxItem> item = co_await Next(kForever);
+      const auto* event = item ? std::get_if<ChatEvent>(&*item) : nullptr;
+      if (event != nullptr) answer.Add(*event);
     }
+    if (!status_.ok()) co_return co_await Refuse();
+    Response response = MakeResponse(style_, 200, "application/json", answer.Body());
+    co_return co_await Write(response);
   }
 
-  asio::awaitable<ExchangeResult> Stream() {
-    const StreamFormatter formatter(identity_, state_->backend.tokenizer, request_.task,
-                                    request_.include_usage);
-    StreamWriter writer(stream_, http_version_, keep_alive_);
-    // The status line waits for the first sign of success, so that what is refused is refused with
-    // a status of its own; but not for longer than a client should be left in silence.
-    for (;;) {
-      const auto event = co_await owner_.queue->Pop(state_->options.sse_comment_interval);
-      const auto* end = event ? std::get_if<ChatEnd>(&*event) : nullptr;
-      if (end != nullptr) Account(*state_, *end);
-      if (end != nullptr && !end->status.ok() && !writer.started()) {
-        co_return co_await Refuse(end->status);
-      }
+  asio::awaitable<ExchangeResult> Stream(const ChatTask& shape) {
+    const StreamFormatter formatter(preparation_->identity, state().backend.tokenizer, shape,
+                                    preparation_->request.include_usage);
+    StreamWriter writer(socket_, deadline_, style_);
+    auto comment_at = Clock::now() + state().options.sse_comment_interval;
+    while (!end_ && !interrupted_) {
+      const auto patience = std::chrono::ceil<std::chrono::milliseconds>(
+          std::max<Clock::duration>(comment_at - Clock::now(), Clock::duration::zero()));
+      std::optional<InboxItem> item = co_await Next(patience);
+      // All that is here goes in one write.
       std::string text;
-      if (!writer.started()) {
-        if (event && std::holds_alternative<ChatProgress>(*event)) continue;
-        co_await writer.WriteHeader(*state_);
-        text = formatter.Begin();
+      for (; item; item = NextWaiting()) {
+        const auto* event = std::get_if<ChatEvent>(&*item);
+        if (event != nullptr) text += formatter.Format(*event);
       }
-      text += event ? formatter.Format(*event) : std::string(kSseComment);
-      co_await writer.Write(std::move(text));
-      if (writer.failed()) co_return ExchangeResult{499, false};
-      if (end == nullptr) continue;
-      co_await writer.End();
-      co_return ExchangeResult{200, writer.keep_alive() && end->status.ok()};
+      if (interrupted_) break;
+      // What fails before it has begun is answered with a status instead.
+      if (!writer.started() && !status_.ok()) break;
+      const bool silent = text.empty() && Clock::now() >= comment_at;
+      if (silent) text = kSseComment;
+      if (text.empty() || !(writer.started() || has_answer_ || silent)) continue;
+      if (!writer.started()) {
+        text.insert(0, formatter.Begin());
+        co_await writer.WriteHeader(std::move(text));
+      } else {
+        co_await writer.Write(std::move(text));
+      }
+      if (writer.failed()) break;
+      comment_at = Clock::now() + state().options.sse_comment_interval;
     }
+    co_return co_await EndStream(writer);
   }
 
-  boost::beast::tcp_stream& stream_;
-  const std::shared_ptr<ServerState> state_;
-  const unsigned http_version_;
-  const bool keep_alive_;
-  ByteReservation& held_bytes_;
-  AnswerIdentity identity_;
-  std::string body_;
-  absl::Status status_;
-  ChatRequest request_;
-  SessionOwner owner_;
+  asio::awaitable<ExchangeResult> EndStream(StreamWriter& writer) {
+    if (writer.failed()) status_ = absl::CancelledError("the client does not take its answer");
+    if (writer.failed() || ClientLeft()) co_return ExchangeResult{499, false};
+    if (!writer.started()) co_return co_await Refuse();
+    // The session's own error has been written as its last event.
+    std::string text;
+    if (interrupted_) text = SseEvent(ErrorBody(status_));
+    if (!status_.ok()) text += kSseDone;
+    co_await writer.Write(std::move(text));
+    co_await writer.End();
+    co_return ExchangeResult{200, writer.keep_alive() && status_.ok()};
+  }
+
+  // Every request counts, however it ended.
+  void Account() {
+    const double ms = std::chrono::duration<double, std::milli>(Clock::now() - start_).count();
+    state().RequestMs(status_).Observe(ms);
+    if (!end_) return;
+    if (end_->first_token_ms > 0) state().first_token_ms.Observe(end_->first_token_ms);
+    state().prompt_tokens.Add(static_cast<double>(end_->prompt_tokens));
+    state().generated_tokens.Add(static_cast<double>(end_->generated_tokens));
+  }
+
+  static constexpr size_t kMaxFetches = 4;  // at a time
+
+  tcp::socket& socket_;
+  SocketDeadline& deadline_;
+  const Clock::time_point start_ = Clock::now();
+  const ResponseStyle style_;
+  const std::shared_ptr<Preparation> preparation_;
+  std::vector<std::shared_ptr<FetchStop>> fetches_;
+  absl::Status status_;  // why there is no answer, or not all of it
+  bool interrupted_ = false;
+  bool has_answer_ = false;  // a part of an answer has come
+  std::optional<ChatEnd> end_;
 };
 
 }  // namespace
 
-asio::awaitable<ExchangeResult> AnswerChat(boost::beast::tcp_stream& stream,
-                                           std::shared_ptr<ServerState> state, std::string body,
-                                           unsigned http_version, bool keep_alive,
-                                           ByteReservation& held_bytes) {
-  Exchange exchange(stream, std::move(state), http_version, keep_alive, held_bytes);
-  co_return co_await exchange.Run(std::move(body));
+asio::awaitable<ExchangeResult> AnswerChat(tcp::socket& socket, SocketDeadline& deadline,
+                                           ChatExchange exchange) {
+  Exchange running(socket, deadline, std::move(exchange));
+  co_return co_await running.Run();
 }
 
 }  // namespace vl2::gateway

@@ -1,27 +1,41 @@
-// AnswerChat: one chat request from its body to the last byte of the answer.
+// AnswerChat: one chat request over HTTP, from its body to the end of its answer.
 //
-// Threading: runs on the stream's executor, a strand. Cancelling the coroutine ends the session.
+// The status line waits for the first token, so that what is refused is refused with a status of its
+// own, streamed or not; for no longer, though, than a client should be left in silence. A stream that
+// has begun ends with "[DONE]", after an error event where it failed.
+//
+// Threading: the connection's strand. Ends by itself soon after the inbox has been interrupted.
 #pragma once
 
 #include <memory>
 #include <string>
 
 #include "boost/asio/awaitable.hpp"
-#include "boost/beast/core/tcp_stream.hpp"
+#include "boost/asio/ip/tcp.hpp"
+#include "gateway/http/exchange_inbox.h"
+#include "gateway/http/responses.h"
 #include "gateway/http/server_state.h"
+#include "gateway/http/socket_deadline.h"
+#include "gateway/session/admission_controller.h"
 
 namespace vl2::gateway {
 
 struct ExchangeResult {
-  int status = 0;           // HTTP's
-  bool keep_alive = false;  // another request may follow on this connection
+  int status = 0;  // what was answered; 499: the client has left
+  bool keep_alive = false;
 };
 
-// `http_version` is 10 or 11, as Beast counts. `held_bytes` holds the body's and grows by fetched
-// pictures; it outlives the answer.
-boost::asio::awaitable<ExchangeResult> AnswerChat(boost::beast::tcp_stream& stream,
-                                                  std::shared_ptr<ServerState> state,
-                                                  std::string body, unsigned http_version,
-                                                  bool keep_alive, ByteReservation& held_bytes);
+struct ChatExchange {
+  std::shared_ptr<ServerState> state;
+  std::shared_ptr<ExchangeInbox> inbox;
+  std::unique_ptr<AdmissionController::Ticket> ticket;  // has entered
+  std::string client_id;
+  std::string body;
+  ResponseStyle style;
+};
+
+// `socket` and `deadline` outlive the coroutine.
+boost::asio::awaitable<ExchangeResult> AnswerChat(boost::asio::ip::tcp::socket& socket,
+                                                  SocketDeadline& deadline, ChatExchange exchange);
 
 }  // namespace vl2::gateway

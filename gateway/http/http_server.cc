@@ -1,6 +1,11 @@
 #include "gateway/http/http_server.h"
 
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -26,6 +31,15 @@ namespace asio = boost::asio;
 using asio::ip::tcp;
 using boost::system::error_code;
 
+namespace {
+
+constexpr auto kAcceptPause = std::chrono::milliseconds(10);
+constexpr auto kWarningInterval = std::chrono::seconds(10);
+// For the last words to requests that the end of a drain cuts off.
+constexpr auto kGoodbye = std::chrono::seconds(2);
+
+}  // namespace
+
 absl::Status HttpOptions::Validate() const {
   VL2_RETURN_IF_ERROR(ParseHostPort(listen));
   const auto check = [](const char* name, auto value, auto low, auto high) {
@@ -41,6 +55,9 @@ absl::Status HttpOptions::Validate() const {
   VL2_RETURN_IF_ERROR(check("max_held_body_bytes", max_held_body_bytes,
                             static_cast<int64_t>(max_body_bytes), int64_t{1} << 40));
   VL2_RETURN_IF_ERROR(check("image_url_timeout ms", fetch.timeout.count(), 1L, 600'000L));
+  VL2_RETURN_IF_ERROR(check("body_timeout ms", body_timeout.count(), 1L, 86'400'000L));
+  VL2_RETURN_IF_ERROR(check("body_grace ms", body_grace.count(), 1L, 86'400'000L));
+  VL2_RETURN_IF_ERROR(check("min_body_rate", min_body_rate, int64_t{1}, int64_t{1} << 30));
   VL2_RETURN_IF_ERROR(check("request_timeout ms", request_timeout.count(), 1L, 86'400'000L));
   if (model_name.empty()) return InvalidArgument("model_name is empty");
   return absl::OkStatus();
@@ -50,7 +67,14 @@ struct HttpServer::Parts {
   Parts(const HttpOptions& options, const ChatBackend& backend, Metrics& metrics,
         std::function<absl::Status()> ready)
       : state(std::make_shared<ServerState>(options, backend, metrics, std::move(ready))),
-        acceptor(asio::make_strand(io)) {}
+        acceptor(asio::make_strand(io)),
+        departures(io.get_executor()) {
+    state->departures = &departures;
+    KeepSpare();
+  }
+  ~Parts() {
+    if (spare >= 0) ::close(spare);
+  }
 
   asio::awaitable<void> Accept() {
     for (;;) {
@@ -59,9 +83,11 @@ struct HttpServer::Parts {
           asio::make_strand(io), asio::redirect_error(asio::use_awaitable, error));
       if (error == asio::error::operation_aborted || !acceptor.is_open()) co_return;
       if (error) {
-        // Out of descriptors, most likely: wait for some to come back.
-        Log(Severity::kWarning, "cannot accept a connection", {{"reason", error.message()}});
-        asio::steady_timer pause(co_await asio::this_coro::executor, std::chrono::milliseconds(50));
+        WarnOfFailure(error);
+        // Out of descriptors, most likely. One that waits for nothing comes back at once; without
+        // such a one the newcomer is told.
+        if (!state->idle.CloseOldest()) RefuseOne();
+        asio::steady_timer pause(co_await asio::this_coro::executor, kAcceptPause);
         co_await pause.async_wait(asio::redirect_error(asio::use_awaitable, error));
         continue;
       }
@@ -69,6 +95,39 @@ struct HttpServer::Parts {
       asio::co_spawn(executor, ServeConnection(std::move(socket), state), asio::detached);
     }
   }
+
+  void WarnOfFailure(const error_code& error) {
+    const auto now = std::chrono::steady_clock::now();
+    ++failures;
+    if (now < next_warning) return;
+    next_warning = now + kWarningInterval;
+    Log(Severity::kWarning, "cannot accept a connection",
+        {{"reason", error.message()}, {"failures", failures}});
+  }
+
+  // Takes the next connection with the descriptor kept for this, says why it cannot be served, and
+  // closes it.
+  void RefuseOne() {
+    if (spare < 0) return;
+    ::close(std::exchange(spare, -1));
+    const int socket =
+        ::accept4(acceptor.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (socket >= 0) {
+      constexpr std::string_view kBody =
+          "{\"error\":{\"message\":\"the server has no descriptor left; try again\","
+          "\"type\":\"server_error\",\"param\":null,\"code\":null}}";
+      const std::string text =
+          Cat("HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
+              "Retry-After: 1\r\nConnection: close\r\nContent-Length: ",
+              kBody.size(), "\r\n\r\n", kBody);
+      [[maybe_unused]] const ssize_t sent =
+          ::send(socket, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+      ::shutdown(socket, SHUT_WR);
+      ::close(socket);
+    }
+    KeepSpare();
+  }
+  void KeepSpare() { spare = ::open("/dev/null", O_RDONLY | O_CLOEXEC); }
 
   absl::Status Listen(const std::string& listen) {
     VL2_ASSIGN_OR_RETURN(HostPort where, ParseHostPort(listen));
@@ -97,12 +156,17 @@ struct HttpServer::Parts {
     for (std::thread& thread : threads) thread.join();
     threads.clear();
     state->parse_threads.join();
+    state->fetcher.Shutdown();
   }
 
   // Destroyed first to last declared, backwards: coroutines, which hold the state, go with io.
   std::shared_ptr<ServerState> state;
   asio::io_context io;
   tcp::acceptor acceptor;
+  DepartureWatch departures;
+  int spare = -1;  // a descriptor kept for refusing
+  int64_t failures = 0;
+  std::chrono::steady_clock::time_point next_warning{};
   std::string address;
   std::vector<std::thread> threads;
 };
@@ -125,10 +189,24 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpOptions&
     if (state == nullptr) return;
     samples.Gauge("vl2_gateway_connections", "Open HTTP connections",
                   static_cast<double>(state->num_connections));
+    samples.Gauge("vl2_gateway_idle_connections", "HTTP connections that wait for a request",
+                  static_cast<double>(state->idle.count()));
+    const AdmissionController& admission = state->admission;
     samples.Gauge("vl2_gateway_requests_in_flight", "Chat requests over HTTP being served",
-                  static_cast<double>(state->num_in_flight));
-    samples.Gauge("vl2_gateway_held_body_bytes", "Bytes of chat requests over HTTP being served",
-                  static_cast<double>(state->body_bytes.held()));
+                  static_cast<double>(admission.num_in_flight()));
+    samples.Gauge("vl2_gateway_requests_in_flight_limit", "Chat requests over HTTP at most",
+                  static_cast<double>(admission.max_requests()));
+    samples.Gauge("vl2_gateway_bodies_being_read", "Chat requests over HTTP still on the way",
+                  static_cast<double>(admission.num_reading()));
+    samples.Gauge("vl2_gateway_held_body_bytes", "Bytes of chat requests over HTTP",
+                  static_cast<double>(admission.num_bytes()));
+    samples.Gauge("vl2_gateway_held_body_bytes_limit", "Bytes of chat requests over HTTP at most",
+                  static_cast<double>(admission.max_bytes()));
+    samples.Counter("vl2_gateway_requests_ended_for_room_total",
+                    "Chat requests over HTTP ended for another client's",
+                    static_cast<double>(admission.num_ended()));
+    samples.Gauge("vl2_gateway_name_lookups", "Host names of images being looked up",
+                  static_cast<double>(state->fetcher.num_lookups()));
   });
   asio::co_spawn(parts->acceptor.get_executor(), parts->Accept(), asio::detached);
   for (int i = 0; i < options.num_threads; ++i) {
@@ -138,14 +216,21 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpOptions&
 }
 
 void HttpServer::Drain(std::chrono::milliseconds timeout) {
-  parts_->state->draining = true;
+  ServerState& state = *parts_->state;
+  state.draining = true;
   asio::post(parts_->acceptor.get_executor(), [acceptor = &parts_->acceptor] {
     error_code ignored;
     acceptor->close(ignored);
   });
-  const auto until = std::chrono::steady_clock::now() + timeout;
-  while (parts_->state->num_in_flight > 0 && std::chrono::steady_clock::now() < until) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  const auto wait_until = [&state](std::chrono::steady_clock::time_point until) {
+    while (state.admission.num_in_flight() > 0 && std::chrono::steady_clock::now() < until) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+  };
+  wait_until(std::chrono::steady_clock::now() + timeout);
+  if (state.admission.num_in_flight() > 0) {
+    state.admission.EndAll(absl::UnavailableError("the server is shutting down"));
+    wait_until(std::chrono::steady_clock::now() + kGoodbye);
   }
   parts_->Stop();
 }

@@ -1,13 +1,14 @@
 // HttpServer: the OpenAI-compatible interface, on a few threads.
 //
 //   POST /v1/chat/completions   answers, whole or as server-sent events
-//   GET  /v1/models             the model this gateway serves
+//   GET  /v1/models[/{id}]      the model this gateway serves
 //   GET  /healthz               200 while the process lives
 //   GET  /readyz                200, or 503 with the reason
 //   GET  /                      the web page
 //
-// A client that goes away ends its request at once. Every connection is a coroutine on a strand;
-// parsing large bodies happens on threads of its own.
+// A client that goes away ends its request at once, and one that half-closes its side counts as gone.
+// Every connection is a coroutine on a strand; parsing large bodies happens on threads of its own.
+// When connections or descriptors run out, those that wait for no answer are closed, oldest first.
 //
 // Owns: listener, connections, threads. Borrows the backend. Threading: thread-safe.
 // Limits: HttpOptions. Errors: UNAVAILABLE when the address cannot be bound.
@@ -20,6 +21,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "gateway/http/client_identity.h"
 #include "gateway/http/image_fetcher.h"
 #include "gateway/session/chat_session.h"
 #include "runtime/rpc/metrics.h"
@@ -30,7 +32,11 @@ struct HttpOptions {
   std::string listen = "127.0.0.1:0";
   std::string model_name;
   std::string api_key;      // empty: no authentication
-  std::string cors_origin;  // empty: no CORS headers
+  // Origins whose pages may call, comma-separated, or "*"; empty: none but the server's own.
+  std::string cors_origin;
+  // Names that a loopback server without a key answers to, see WebPageRules.
+  std::string allowed_hosts;
+  TrustedProxies trusted_proxies;  // may say on whose behalf they ask
   SamplingChoice sampling;  // defaults of requests
   int num_threads = 2;
   int num_parse_threads = 2;
@@ -41,7 +47,12 @@ struct HttpOptions {
   int64_t max_held_body_bytes = int64_t{1} << 30;  // over all chat requests in flight
   ImageFetchOptions fetch;                         // no hosts: nothing is fetched
   std::chrono::milliseconds request_timeout{600'000};
-  std::chrono::milliseconds idle_timeout{75'000};  // between requests, and for a body's next bytes
+  std::chrono::milliseconds idle_timeout{75'000};    // between requests
+  std::chrono::milliseconds header_timeout{10'000};  // of a request's header, from its first byte
+  std::chrono::milliseconds body_timeout{60'000};    // of a chat request's body
+  // A body slower than this, after the grace, is refused.
+  int64_t min_body_rate = 16 << 10;  // bytes per second
+  std::chrono::milliseconds body_grace{5'000};
   std::chrono::milliseconds sse_comment_interval{10'000};
 
   // INVALID_ARGUMENT naming field, value and range.
@@ -60,7 +71,8 @@ class HttpServer {
   // host:port with the port in use.
   const std::string& address() const;
 
-  // Accepts no more connections, lets running requests end for at most `timeout`, cancels the rest.
+  // Accepts no more connections and lets running requests end for at most `timeout`. The rest are
+  // told so: with 503, or an error event at the end of their stream.
   void Drain(std::chrono::milliseconds timeout);
 
  private:

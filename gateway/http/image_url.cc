@@ -1,5 +1,6 @@
 #include "gateway/http/image_url.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 
@@ -62,6 +63,56 @@ absl::Status SplitAuthority(std::string_view authority, ImageUrl& url) {
   return absl::OkStatus();
 }
 
+// What browsers write as an escape in paths and queries (WHATWG URL, path percent-encode set).
+bool MustBeEscaped(char c) {
+  return c == ' ' || static_cast<unsigned char>(c) >= 0x80 ||
+         std::string_view("\"<>`{}^").find(c) != std::string_view::npos;
+}
+
+std::string Escaped(std::string_view target) {
+  constexpr std::string_view kDigits = "0123456789ABCDEF";
+  std::string escaped;
+  for (const char c : target) {
+    if (!MustBeEscaped(c)) {
+      escaped.push_back(c);
+      continue;
+    }
+    const auto byte = static_cast<unsigned char>(c);
+    escaped += {'%', kDigits[byte >> 4], kDigits[byte & 15]};
+  }
+  return escaped;
+}
+
+// Removes "." and ".." of a path that begins with '/' (RFC 3986, 5.2.4); the query is left alone.
+std::string WithoutDots(std::string_view target) {
+  const size_t end = std::min(target.find('?'), target.size());
+  const std::string_view query = target.substr(end);
+  std::string_view rest = target.substr(0, end);
+  std::string path;
+  while (!rest.empty()) {
+    const size_t next = std::min(rest.find('/', 1), rest.size());
+    const std::string_view segment = rest.substr(0, next);
+    rest.remove_prefix(next);
+    if (segment == "/.." || segment == "/.") {
+      if (segment == "/.." && !path.empty()) path.resize(path.rfind('/'));
+      if (rest.empty()) path += '/';
+      continue;
+    }
+    path += segment;
+  }
+  return path + std::string(query);
+}
+
+// "scheme:" at the front.
+bool HasScheme(std::string_view text) {
+  const size_t colon = text.find(':');
+  if (colon == std::string_view::npos || colon == 0 || !absl::ascii_isalpha(text[0])) return false;
+  for (const char c : text.substr(0, colon)) {
+    if (!absl::ascii_isalnum(c) && c != '+' && c != '-' && c != '.') return false;
+  }
+  return true;
+}
+
 struct V4Range {
   std::array<uint8_t, 4> base;
   int bits;
@@ -106,9 +157,11 @@ absl::StatusOr<ImageUrl> ImageUrl::Parse(std::string_view text) {
   if (text.size() > kMaxBytes) {
     return InvalidArgument("an address of ", text.size(), " bytes, the limit is ", kMaxBytes);
   }
+  text = Stripped(text);
   for (const char c : text) {
-    if (c <= ' ' || c >= 0x7f || c == '\\') {
-      return InvalidArgument("the address has a character that must be escaped");
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < ' ' || byte == 0x7f || c == '\\') {
+      return InvalidArgument("the address has a control character or a backslash");
     }
   }
   ImageUrl url;
@@ -126,16 +179,26 @@ absl::StatusOr<ImageUrl> ImageUrl::Parse(std::string_view text) {
     return InvalidArgument("an address with a user name is not fetched");
   }
   VL2_RETURN_IF_ERROR(SplitAuthority(authority, url));
-  url.target = path == std::string_view::npos ? "/" : std::string(text.substr(path));
+  url.target = path == std::string_view::npos ? "/" : Escaped(text.substr(path));
   if (url.target[0] == '?') url.target.insert(0, "/");
+  url.target = WithoutDots(url.target);
   return url;
 }
 
 absl::StatusOr<ImageUrl> ImageUrl::Redirect(std::string_view location) const {
-  if (location.starts_with('/') && !location.starts_with("//")) {
-    return Parse(Cat(tls ? "https://" : "http://", HostHeader(), location));
+  location = Stripped(location);
+  location = location.substr(0, location.find('#'));
+  const std::string scheme = tls ? "https:" : "http:";
+  const std::string here = Cat(scheme, "//", HostHeader());
+  if (location.starts_with("//")) return Parse(scheme + std::string(location));
+  if (location.starts_with('/')) return Parse(here + std::string(location));
+  if (!HasScheme(location)) {
+    // Relative to this address (RFC 3986, 5.2.3).
+    const std::string path = target.substr(0, target.find('?'));
+    if (location.empty()) return Parse(here + target);
+    if (location.starts_with('?')) return Parse(Cat(here, path, location));
+    return Parse(Cat(here, path.substr(0, path.rfind('/') + 1), location));
   }
-  if (location.starts_with("//")) return Parse(Cat(tls ? "https:" : "http:", location));
   VL2_ASSIGN_OR_RETURN(ImageUrl next, Parse(location));
   if (tls && !next.tls) return InvalidArgument("a redirect from https to http is not followed");
   return next;

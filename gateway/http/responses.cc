@@ -8,35 +8,34 @@ namespace vl2::gateway {
 
 namespace http = boost::beast::http;
 
-void SetFixedHeaders(const ServerState& state, http::fields& fields) {
+void SetFixedHeaders(const ResponseStyle& style, http::fields& fields) {
   fields.set(http::field::server, "vl2serve");
   fields.set("X-Content-Type-Options", "nosniff");
-  if (!state.options.cors_origin.empty()) {
-    fields.set(http::field::access_control_allow_origin, state.options.cors_origin);
-    fields.set(http::field::vary, "Origin");
+  if (style.varies_by_origin) fields.set(http::field::vary, "Origin");
+  if (style.allowed_origin) {
+    fields.set(http::field::access_control_allow_origin, *style.allowed_origin);
+    fields.set(http::field::access_control_expose_headers, "Retry-After");
   }
 }
 
-Response MakeResponse(const ServerState& state, unsigned http_version, bool keep_alive, int status,
-                      std::string_view content_type, std::string body) {
+Response MakeResponse(const ResponseStyle& style, int status, std::string_view content_type,
+                      std::string body) {
   Response response;
-  response.version(http_version);
+  response.version(style.http_version);
   response.result(static_cast<unsigned>(status));
   if (status == 499) response.reason("Client Closed Request");
-  SetFixedHeaders(state, response);
+  SetFixedHeaders(style, response);
   response.set(http::field::content_type,
                boost::beast::string_view(content_type.data(), content_type.size()));
-  response.keep_alive(keep_alive);
+  response.keep_alive(style.keep_alive);
   response.body() = std::move(body);
   response.prepare_payload();
   return response;
 }
 
-Response MakeErrorResponse(const ServerState& state, unsigned http_version, bool keep_alive,
-                           const absl::Status& error) {
+Response MakeErrorResponse(const ResponseStyle& style, const absl::Status& error) {
   const int status = HttpStatusOf(error);
-  Response response =
-      MakeResponse(state, http_version, keep_alive, status, "application/json", ErrorBody(error));
+  Response response = MakeResponse(style, status, "application/json", ErrorBody(error));
   if (status == 429 || status == 503) response.set(http::field::retry_after, "1");
   if (status == 401) response.set(http::field::www_authenticate, "Bearer");
   return response;

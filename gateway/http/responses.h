@@ -1,29 +1,33 @@
-// Building of whole HTTP responses.
+// Whole HTTP responses, and the headers that all responses have.
 //
 // Pure functions.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
 #include "boost/beast/http/message.hpp"
 #include "boost/beast/http/string_body.hpp"
-#include "gateway/http/server_state.h"
 
 namespace vl2::gateway {
 
 using Response = boost::beast::http::response<boost::beast::http::string_body>;
 
-// Headers that every response of this server has are set.
-Response MakeResponse(const ServerState& state, unsigned http_version, bool keep_alive, int status,
-                      std::string_view content_type, std::string body);
+// What one request decides of every answer to it.
+struct ResponseStyle {
+  unsigned http_version = 11;
+  bool keep_alive = false;
+  bool varies_by_origin = false;               // some origins may call
+  std::optional<std::string> allowed_origin;  // Access-Control-Allow-Origin
+};
 
-// In OpenAI's shape; with Retry-After where trying again makes sense.
-Response MakeErrorResponse(const ServerState& state, unsigned http_version, bool keep_alive,
-                           const absl::Status& error);
+void SetFixedHeaders(const ResponseStyle& style, boost::beast::http::fields& fields);
 
-// Server, CORS, and what keeps a browser from guessing types.
-void SetFixedHeaders(const ServerState& state, boost::beast::http::fields& fields);
+Response MakeResponse(const ResponseStyle& style, int status, std::string_view content_type,
+                      std::string body);
+// JSON in OpenAI's shape; HttpStatusOf(error) is its status.
+Response MakeErrorResponse(const ResponseStyle& style, const absl::Status& error);
 
 }  // namespace vl2::gateway

@@ -1,53 +1,47 @@
 // ServerState: what all connections of an HttpServer share.
 //
-// Threading: the counters are atomic, the rest does not change after the start.
+// Threading: every part is thread-safe, or does not change after the start.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 
+#include "boost/asio/any_io_executor.hpp"
 #include "boost/asio/thread_pool.hpp"
-#include "gateway/http/byte_budget.h"
+#include "gateway/http/departure_watch.h"
 #include "gateway/http/http_server.h"
+#include "gateway/http/idle_connections.h"
 #include "gateway/http/image_fetcher.h"
+#include "gateway/http/request_head.h"
+#include "gateway/session/admission_controller.h"
 
 namespace vl2::gateway {
 
 struct ServerState {
   ServerState(const HttpOptions& options, const ChatBackend& backend, Metrics& metrics,
-              std::function<absl::Status()> ready)
-      : options(options),
-        backend(backend),
-        metrics(metrics),
-        ready(std::move(ready)),
-        first_token_ms(metrics.Histogram("vl2_gateway_first_token_ms",
-                                         "Milliseconds from a request's arrival to its first token",
-                                         DecimalBounds(1, 100'000))),
-        request_ms(metrics.Histogram("vl2_gateway_request_ms",
-                                     "Milliseconds from a request's arrival to its end",
-                                     DecimalBounds(1, 1'000'000))),
-        prompt_tokens(metrics.Counter("vl2_gateway_prompt_tokens_total", "Tokens of prompts")),
-        generated_tokens(
-            metrics.Counter("vl2_gateway_generated_tokens_total", "Tokens of answers")),
-        fetcher(options.fetch),
-        body_bytes(options.max_held_body_bytes),
-        parse_threads(static_cast<size_t>(options.num_parse_threads)) {}
+              std::function<absl::Status()> ready);
+
+  // Milliseconds of requests that ended so.
+  MetricHistogram RequestMs(const absl::Status& status);
 
   const HttpOptions options;
   const ChatBackend backend;
   Metrics& metrics;
   const std::function<absl::Status()> ready;
+  const WebPageRules web_pages;
   MetricHistogram first_token_ms;
-  MetricHistogram request_ms;
   MetricCounter prompt_tokens;
   MetricCounter generated_tokens;
-  const ImageFetcher fetcher;
-  ByteBudget body_bytes;  // of the chat requests in flight
-  boost::asio::thread_pool parse_threads;
+  ImageFetcher fetcher;
+  AdmissionController admission;
+  IdleConnections idle;
   std::atomic<int64_t> num_connections{0};
-  std::atomic<int64_t> num_in_flight{0};
   std::atomic<bool> draining{false};
+  boost::asio::thread_pool parse_threads;
+  // Of the server that owns the executor; goes before it.
+  DepartureWatch* departures = nullptr;
 };
 
 // Counts something for as long as it lives.
