@@ -64,6 +64,9 @@ ABSL_FLAG(std::string, image_hosts, "",
           "80 and 443. Empty: none are fetched.");
 ABSL_FLAG(bool, image_hosts_private, false,
           "Fetch from --image_hosts also when their addresses are not public ones.");
+ABSL_FLAG(std::string, name_servers, "",
+          "address:port of the servers that tell the addresses of --image_hosts, comma-separated; "
+          "empty: the system's.");
 ABSL_FLAG(int64_t, image_url_max_bytes, int64_t{20} << 20, "Bytes of a fetched picture.");
 ABSL_FLAG(int64_t, image_url_timeout_ms, 10'000,
           "Time to fetch one picture, redirects included, milliseconds.");
@@ -128,6 +131,7 @@ absl::Status Options::Fill() {
   http.max_held_body_bytes = absl::GetFlag(FLAGS_max_held_body_bytes);
   VL2_ASSIGN_OR_RETURN(http.fetch.hosts, HostAllowList::Parse(absl::GetFlag(FLAGS_image_hosts)));
   http.fetch.private_hosts = absl::GetFlag(FLAGS_image_hosts_private);
+  http.fetch.name_servers = absl::GetFlag(FLAGS_name_servers);
   http.fetch.max_bytes = absl::GetFlag(FLAGS_image_url_max_bytes);
   http.fetch.timeout = std::chrono::milliseconds(absl::GetFlag(FLAGS_image_url_timeout_ms));
   http.body_timeout = std::chrono::milliseconds(absl::GetFlag(FLAGS_body_timeout_ms));

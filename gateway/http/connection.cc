@@ -271,7 +271,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
       Count(kChatPath, 499);
       co_return false;
     }
-    if (!read.ok()) co_return co_await RefuseHalfRead(*parser, read);
+    if (!read.ok()) {
+      exchange.ticket.reset();  // saying goodbye takes a while
+      co_return co_await RefuseHalfRead(*parser, read);
+    }
     exchange.body = std::move(parser->get().body());
     exchange.style = style_;
     parser.reset();

@@ -77,11 +77,21 @@ struct HttpServer::Parts {
   }
 
   asio::awaitable<void> Accept() {
+    error_code error;
+    acceptor.non_blocking(true, error);
     for (;;) {
-      error_code error;
-      tcp::socket socket = co_await acceptor.async_accept(
-          asio::make_strand(io), asio::redirect_error(asio::use_awaitable, error));
-      if (error == asio::error::operation_aborted || !acceptor.is_open()) co_return;
+      // Without a descriptor to give, accept fails also when nobody is there: so it is called only
+      // when somebody is.
+      co_await acceptor.async_wait(tcp::acceptor::wait_read,
+                                   asio::redirect_error(asio::use_awaitable, error));
+      if (!acceptor.is_open()) co_return;
+      tcp::socket socket(asio::make_strand(io));
+      acceptor.accept(socket, error);
+      // Somebody else's, or gone again.
+      if (error == asio::error::would_block || error == asio::error::try_again ||
+          error == asio::error::connection_aborted) {
+        continue;
+      }
       if (error) {
         WarnOfFailure(error);
         // Out of descriptors, most likely. One that waits for nothing comes back at once; without

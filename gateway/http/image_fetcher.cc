@@ -149,7 +149,9 @@ absl::Status Stopped() { return absl::CancelledError("nobody waits for the image
 }  // namespace
 
 ImageFetcher::ImageFetcher(ImageFetchOptions options)
-    : options_(std::move(options)), tls_(enabled() ? std::make_unique<Tls>() : nullptr) {}
+    : options_(std::move(options)),
+      tls_(enabled() ? std::make_unique<Tls>() : nullptr),
+      resolver_(options_.name_servers) {}
 
 ImageFetcher::~ImageFetcher() = default;
 

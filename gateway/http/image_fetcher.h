@@ -36,6 +36,7 @@ struct ImageFetchOptions {
   bool private_hosts = false;  // allowed hosts may have addresses that are not public
   int64_t max_bytes = int64_t{20} << 20;
   int max_redirects = 3;
+  std::string name_servers;                   // "address:port, …"; empty: the system's
   std::chrono::milliseconds timeout{10'000};  // of one picture, redirects included
 };
 

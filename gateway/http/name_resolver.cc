@@ -53,7 +53,8 @@ NameResolver::Addresses ToAddresses(const ares_addrinfo& found) {
 
 class NameResolver::Core {
  public:
-  Core() : wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+  explicit Core(std::string servers)
+      : servers_(std::move(servers)), wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
   ~Core() {
     Stop();
     if (wake_ >= 0) ::close(wake_);
@@ -125,6 +126,7 @@ class NameResolver::Core {
     if (channel_ != nullptr) ares_destroy(channel_);
   }
 
+  // False when there is no name service to ask.
   bool Open() {
     const auto now = Clock::now();
     if (channel_ != nullptr && num_pending_ == 0 && now - opened_ > kChannelAge) {
@@ -141,7 +143,8 @@ class NameResolver::Core {
       return false;
     }
     opened_ = now;
-    return true;
+    if (servers_.empty()) return true;
+    return ares_set_servers_ports_csv(channel_, servers_.c_str()) == ARES_SUCCESS;
   }
 
   void Begin(Asked asked) {
@@ -213,6 +216,7 @@ class NameResolver::Core {
     ares_process_fd(channel_, ARES_SOCKET_BAD, ARES_SOCKET_BAD);  // sees to timeouts
   }
 
+  const std::string servers_;
   const int wake_;
   mutable Mutex mutex_;
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
@@ -226,7 +230,8 @@ class NameResolver::Core {
   int num_pending_ = 0;
 };
 
-NameResolver::NameResolver() : core_(std::make_unique<Core>()) {}
+NameResolver::NameResolver(std::string servers)
+    : core_(std::make_unique<Core>(std::move(servers))) {}
 NameResolver::~NameResolver() = default;
 void NameResolver::Lookup(const std::string& host, Done done) {
   core_->Lookup(host, std::move(done));

@@ -27,7 +27,8 @@ class NameResolver {
   using Addresses = std::vector<boost::asio::ip::address>;
   using Done = std::function<void(absl::StatusOr<Addresses>)>;
 
-  NameResolver();
+  // `servers`: "address:port, …" in place of the system's; empty: the system's.
+  explicit NameResolver(std::string servers = "");
   // Ends the thread; what has not been answered by then never is.
   ~NameResolver();
   NameResolver(const NameResolver&) = delete;

@@ -68,14 +68,14 @@ class Cluster:
     """`model`: folder of the checkpoint; flags are the services' own."""
 
     def __init__(self, bin_folder, num_lm=1, num_vision=1, gateway_flags=(), vision_flags=(),
-                 lm_flags=(), model=CHECKPOINT, wait=True):
+                 lm_flags=(), model=CHECKPOINT, wait=True, gateway_binary=None):
         self.bin_folder = bin_folder
         self.model_flag = "--model=" + model
         self.lm = [self.start_lm(*lm_flags) for _ in range(num_lm)]
         targets = ",".join(lm.address for lm in self.lm)
         self.vision = [self.start_vision(targets, *vision_flags) for _ in range(num_vision)]
         self.gateway = Process(
-            os.path.join(bin_folder, "gateway"), self.model_flag, "--lm=" + targets,
+            gateway_binary or os.path.join(bin_folder, "gateway"), self.model_flag, "--lm=" + targets,
             "--vision=" + ",".join(vision.address for vision in self.vision),
             "--http_listen=127.0.0.1:0", "--grpc_listen=127.0.0.1:0",
             "--metrics_listen=127.0.0.1:0", *gateway_flags)
