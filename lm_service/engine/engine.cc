@@ -68,12 +68,12 @@ absl::StatusOr<Submitted> Engine::Submit(GenerateRequest request,
   auto watching = std::make_shared<WatchingSink>(*this, std::move(sink));
   VL2_ASSIGN_OR_RETURN(std::unique_ptr<Sequence> sequence,
                        core_.MakeSequence(std::move(request), watching));
-  watching->set_id(sequence->id);
-  const Submitted submitted = {.id = sequence->id,
-                               .cached_tokens = sequence->stats.cached_tokens,
+  watching->set_id(sequence->id());
+  const Submitted submitted = {.id = sequence->id(),
+                               .cached_tokens = sequence->stats().cached_tokens,
                                .prompt_tokens = sequence->num_prompt()};
   Known known;
-  for (const SlotEmbeddings& slot : sequence->slots) {
+  for (const SlotEmbeddings& slot : sequence->slots()) {
     known.slot_sizes.push_back(slot.num_embeddings());
   }
   MutexLock lock(&mutex_);

@@ -7,7 +7,7 @@
 // every running sample gets its one token, prefill chunks fill the rest.
 //
 // Owns: all sequences, the block allocator; uses the prefix cache. Threading: engine thread only.
-// Limits: SchedulerOptions.
+// Time is what its callers say. Limits: SchedulerOptions.
 #pragma once
 
 #include <chrono>
@@ -15,6 +15,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "lm_service/kv_cache/block_allocator.h"
@@ -51,11 +52,11 @@ class Scheduler {
   Scheduler(const SchedulerOptions& options, PrefixCache& prefix_cache);
 
   // Puts a sequence at the end of the queue.
-  void Add(std::unique_ptr<Sequence> sequence);
+  void Add(std::unique_ptr<Sequence> sequence, Clock::time_point now);
   Sequence* Find(uint64_t id);
 
   // Ends a sequence: blocks and bytes go back, its sink hears `status`.
-  void Finish(uint64_t id, const absl::Status& status);
+  void Finish(uint64_t id, const absl::Status& status, Clock::time_point now);
 
   // Ends sequences whose deadline or wait for embeddings has passed. Returns the next such time.
   Clock::time_point Expire(Clock::time_point now);
@@ -64,9 +65,9 @@ class Scheduler {
   std::vector<StepRows> PlanStep(Clock::time_point now);
 
   // Books a computed step: computed positions, prefix cache, forks. `copy_block(from, to)` copies a
-  // block's keys and values. Sampling comes after, through the samples' `generated`.
+  // block's keys and values. Sampling comes after, through Sequence::TakeToken.
   void CommitStep(const std::vector<StepRows>& step, double step_ms,
-                  const std::function<void(int32_t, int32_t)>& copy_block);
+                  const Sequence::CopyBlock& copy_block);
 
   // For every sequence, waiting ones too.
   void ForEach(const std::function<void(Sequence&)>& visit);
@@ -84,18 +85,14 @@ class Scheduler {
   void AdmitWaiting(Clock::time_point now);
   bool TryAdmit(Sequence& sequence, Clock::time_point now);
   bool ReserveBytes(Sequence& sequence);
-  void AnnounceSlots(Sequence& sequence);
   // Makes room for the sample's pending tokens; preempts others, newest first.
-  bool Grow(Sequence& sequence, Sample& sample);
+  bool Grow(Sequence& sequence, int sample, Clock::time_point now);
   void Preempt(Sequence& sequence);
-  // Gives back blocks from shared block `keep` on, and all own blocks.
-  void ReleaseBlocks(Sequence& sequence, size_t keep);
   // A waiting sequence gives up the cached prefix it still pins; its embeddings are needed again.
-  bool DropWaitingPins();
+  bool DropWaitingPins(Clock::time_point now);
   void AddPromptRows(Sequence& sequence, int64_t& budget, std::vector<StepRows>& step);
-  void AddSampleRows(Sequence& sequence, bool catching_up, int64_t& budget,
+  void AddSampleRows(Sequence& sequence, bool catching_up, Clock::time_point now, int64_t& budget,
                      std::vector<StepRows>& step);
-  void FinishPrompt(Sequence& sequence, const std::function<void(int32_t, int32_t)>& copy_block);
   int64_t PrefillBudget() const;
 
   const SchedulerOptions options_;
@@ -107,9 +104,5 @@ class Scheduler {
   int64_t num_preemptions_ = 0;
   double ms_per_row_ = 0;  // of prefill, a running average; 0: not measured yet
 };
-
-// Keys of a prompt's full blocks.
-std::vector<BlockKey> MakeBlockKeys(const GenerateRequest& request,
-                                    const std::vector<int32_t>& prompt_ids);
 
 }  // namespace vl2

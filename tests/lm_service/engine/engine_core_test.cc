@@ -36,7 +36,7 @@ class EngineCoreTest : public ::testing::Test {
     auto sink = std::make_shared<CollectingSink>();
     auto sequence = core.MakeSequence(std::move(request), sink);
     VL2_CHECK(sequence.ok()) << sequence.status();
-    if (id != nullptr) *id = (*sequence)->id;
+    if (id != nullptr) *id = (*sequence)->id();
     core.Add(*std::move(sequence));
     return sink;
   }

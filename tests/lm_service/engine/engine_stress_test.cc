@@ -97,7 +97,7 @@ void Submit(EngineCore& core, Asked& asked) {
   asked.sink = std::make_shared<CollectingSink>();
   auto sequence = core.MakeSequence(asked.request, asked.sink);
   ASSERT_TRUE(sequence.ok()) << sequence.status();
-  asked.id = (*sequence)->id;
+  asked.id = (*sequence)->id();
   core.Add(*std::move(sequence));
 }
 
