@@ -161,15 +161,15 @@ void EngineCore::BuildInputs(const std::vector<StepRows>& step) {
   logit_rows_.clear();
   for (const StepRows& part : step) {
     const Sequence& sequence = *part.sequence;
-    const Sample& sample = sequence.sample(std::max(part.sample, 0));
     rows_.push_back({.first_row = static_cast<int64_t>(ids_.size()),
                      .num_rows = part.num_rows,
                      .first_position = part.first_position,
                      .num_prompt = sequence.num_prompt(),
-                     .block_table = sample.block_table.data()});
+                     .block_table = sequence.BlockTable(part.sample).data()});
     const auto first = part.sample < 0
                            ? sequence.prompt_ids().begin() + part.first_position
-                           : sample.generated.begin() + part.first_position - sequence.num_prompt();
+                           : sequence.sample(part.sample).generated.begin() + part.first_position -
+                                 sequence.num_prompt();
     ids_.insert(ids_.end(), first, first + part.num_rows);
     if (part.wants_logits) logit_rows_.push_back(static_cast<int32_t>(ids_.size()) - 1);
   }

@@ -133,10 +133,16 @@ void Scheduler::AdmitWaiting(Clock::time_point now) {
       continue;
     }
     if (!sequence.slots_announced()) sequence.AnnounceSlots(now);
-    while (!TryAdmit(sequence, now)) {
-      // With nobody running, only prefixes pinned by others that wait can be in the way.
-      if (running_.empty() && DropWaitingPins(now)) continue;
-      return;
+    bool admitted = TryAdmit(sequence, now);
+    // With nobody running, only prefixes pinned by others that wait can be in the way.
+    while (!admitted && running_.empty() && DropWaitingPins(&sequence, now)) {
+      admitted = TryAdmit(sequence, now);
+    }
+    if (!admitted && !running_.empty()) return;
+    if (!admitted) {
+      // It has lost its blocks before it needed more than there are: it must not wait for ever.
+      Finish(sequence.id(), TooLargeAlone(), now);
+      continue;
     }
     running_.push_back(std::move(waiting_[i]));
     waiting_.erase(waiting_.begin() + static_cast<int64_t>(i));
@@ -160,9 +166,9 @@ void Scheduler::Preempt(Sequence& sequence) {
   running_.erase(it);
 }
 
-bool Scheduler::DropWaitingPins(Clock::time_point now) {
+bool Scheduler::DropWaitingPins(const Sequence* for_whom, Clock::time_point now) {
   for (const auto& sequence : waiting_) {
-    if (sequence->num_shared_blocks() == 0) continue;
+    if (sequence->num_shared_blocks() == 0 || sequence.get() == for_whom) continue;
     sequence->GiveUpPrefix(prefix_cache_, allocator_, now);
     return true;
   }
@@ -180,10 +186,16 @@ bool Scheduler::Grow(Sequence& sequence, int sample, Clock::time_point now) {
     Sequence& newest = *running_.back();
     if (&newest != &sequence) {
       Preempt(newest);
-    } else if (running_.size() > 1 || !DropWaitingPins(now)) {
+    } else if (running_.size() > 1 || !DropWaitingPins(nullptr, now)) {
       return false;
     }
   }
+}
+
+absl::Status Scheduler::TooLargeAlone() const {
+  return absl::ResourceExhaustedError(Cat("the cache's ", allocator_.num_blocks(), " blocks of ",
+                                          kBlockTokens,
+                                          " tokens are too few for this request alone"));
 }
 
 int64_t Scheduler::PrefillBudget() const {
@@ -221,11 +233,7 @@ void Scheduler::AddSampleRows(Sequence& sequence, bool catching_up, Clock::time_
       if (running_.size() > 1) {
         Preempt(sequence);
       } else {
-        Finish(sequence.id(),
-               absl::ResourceExhaustedError(
-                   Cat("the cache's ", allocator_.num_blocks(), " blocks of ", kBlockTokens,
-                       " tokens are too few for this request alone")),
-               now);
+        Finish(sequence.id(), TooLargeAlone(), now);
       }
       return;
     }

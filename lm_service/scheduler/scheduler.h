@@ -88,8 +88,10 @@ class Scheduler {
   // Makes room for the sample's pending tokens; preempts others, newest first.
   bool Grow(Sequence& sequence, int sample, Clock::time_point now);
   void Preempt(Sequence& sequence);
-  // A waiting sequence gives up the cached prefix it still pins; its embeddings are needed again.
-  bool DropWaitingPins(Clock::time_point now);
+  // A waiting sequence other than `for_whom` gives up the cached prefix it still pins; its embeddings
+  // are needed again. False when none has any.
+  bool DropWaitingPins(const Sequence* for_whom, Clock::time_point now);
+  absl::Status TooLargeAlone() const;
   void AddPromptRows(Sequence& sequence, int64_t& budget, std::vector<StepRows>& step);
   void AddSampleRows(Sequence& sequence, bool catching_up, Clock::time_point now, int64_t& budget,
                      std::vector<StepRows>& step);

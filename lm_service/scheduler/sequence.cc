@@ -110,14 +110,28 @@ void Sequence::UnpinPrefix(PrefixCache& cache) {
   in_cache_.clear();
 }
 
+const Sample& Sequence::PromptSample() const {
+  const auto it = std::find_if(samples_.begin(), samples_.end(),
+                               [](const Sample& sample) { return !sample.finished; });
+  VL2_CHECK(it != samples_.end()) << "sequence " << id_ << " has ended";
+  return *it;
+}
+
+const std::vector<int32_t>& Sequence::BlockTable(int index) const {
+  return index < 0 ? PromptSample().block_table : sample(index).block_table;
+}
+
+int64_t Sequence::NumOwnBlocks(const Sample& sample) const {
+  if (sample.finished) return 0;
+  // A sample that starts has a place for its first token; one that goes on asks for no more than it
+  // had, so that what once ran alone can always run alone.
+  const auto num_generated = std::max<int64_t>(1, static_cast<int64_t>(sample.generated.size()));
+  return BlocksFor(num_prompt() + num_generated) - num_prompt() / kBlockTokens;
+}
+
 int64_t Sequence::NumBlocksToRun() const {
-  const int64_t num_full = num_prompt() / kBlockTokens;
-  int64_t needed = num_full - num_shared_blocks();
-  for (const Sample& sample : samples_) {
-    if (sample.finished) continue;
-    const auto num_generated = static_cast<int64_t>(sample.generated.size());
-    needed += BlocksFor(num_prompt() + num_generated + 1) - num_full;
-  }
+  int64_t needed = num_prompt() / kBlockTokens - num_shared_blocks();
+  for (const Sample& sample : samples_) needed += NumOwnBlocks(sample);
   return needed;
 }
 
@@ -132,9 +146,7 @@ void Sequence::Admit(const std::vector<int32_t>& blocks, Clock::time_point now) 
   in_cache_.resize(shared_blocks_.size(), false);
   next = end_shared;
   for (Sample& sample : samples_) {
-    const auto num_generated = static_cast<int64_t>(sample.generated.size());
-    const int64_t num_own =
-        sample.finished ? 0 : BlocksFor(num_prompt() + num_generated + 1) - num_full;
+    const int64_t num_own = NumOwnBlocks(sample);
     sample.own_blocks.assign(next, next + num_own);
     next += num_own;
     sample.block_table = shared_blocks_;
@@ -213,9 +225,10 @@ void Sequence::AdvancePrompt(int64_t num_rows, PrefixCache& cache, const CopyBlo
   }
   if (prompt_done() && num_prompt() % kBlockTokens != 0) {
     // Samples go on in the block that the prompt ends in, each in its own copy.
-    for (size_t i = 1; i < samples_.size(); ++i) {
-      if (samples_[i].finished) continue;
-      copy_block(samples_[0].own_blocks[0], samples_[i].own_blocks[0]);
+    const Sample& first = PromptSample();
+    for (const Sample& sample : samples_) {
+      if (sample.finished || &sample == &first) continue;
+      copy_block(first.own_blocks[0], sample.own_blocks[0]);
     }
   }
   sink_->OnPrefill(num_prompt_computed_, num_prompt());

@@ -94,11 +94,12 @@ class Sequence {
   void UnpinPrefix(PrefixCache& cache);
   // Leading blocks of the prompt held, pinned ones of the cache first.
   int64_t num_shared_blocks() const { return static_cast<int64_t>(shared_blocks_.size()); }
-  // Blocks to run: for what is not pinned of the prompt, for the tokens generated so far and for
-  // one more of each sample.
+  // Blocks to run: for what is not pinned of the prompt and for each sample's tokens, at least one.
   int64_t NumBlocksToRun() const;
   // Takes NumBlocksToRun() blocks and starts, or starts again, behind the pinned prefix.
   void Admit(const std::vector<int32_t>& blocks, Clock::time_point now);
+  // The blocks that hold a sample's positions; -1: the prompt's, while it is computed.
+  const std::vector<int32_t>& BlockTable(int sample) const;
   // Blocks that a sample lacks for its pending tokens; <= 0: none.
   int64_t NumBlocksToGrow(int sample) const;
   void Grow(int sample, const std::vector<int32_t>& blocks);
@@ -126,6 +127,10 @@ class Sequence {
   // Gives back shared blocks from `keep` on, and all own blocks.
   void Release(size_t keep, PrefixCache& cache, BlockAllocator& allocator);
   void TakePins(std::vector<int32_t> pinned);
+  // Blocks of its own that a sample needs to run.
+  int64_t NumOwnBlocks(const Sample& sample) const;
+  // The first that has not ended: the prompt's last partial part is computed in its own block.
+  const Sample& PromptSample() const;
   bool EndsSample(int32_t token_id) const;
 
   const uint64_t id_;

@@ -75,6 +75,8 @@ class Draw {
       }
       request.max_new_tokens = Up(1, 140);
       request.num_samples = Once(4) ? 2 : 1;
+      // Samples of one request end at different times.
+      if (Once(2)) request.stop_token_ids = SomeIds(10, static_cast<uint32_t>(Up(1, 9)));
       request.sampling.temperature = 0.9;
       request.sampling.seed = static_cast<uint64_t>(Up(0, 1000));
       request.sampling.logprobs = true;

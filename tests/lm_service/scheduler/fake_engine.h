@@ -10,8 +10,10 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "gtest/gtest.h"
 #include "lm_service/kv_cache/prefix_cache.h"
 #include "lm_service/scheduler/scheduler.h"
+#include "runtime/ops/paged_cache.h"
 
 namespace vl2 {
 
@@ -70,6 +72,11 @@ class FakeEngine {
   // its pointers are of no use any more.
   std::vector<StepRows> Step() {
     const std::vector<StepRows> step = scheduler.PlanStep(now);
+    for (const StepRows& rows : step) {
+      const size_t num_blocks = rows.sequence->BlockTable(rows.sample).size();
+      EXPECT_LE(rows.first_position + rows.num_rows, static_cast<int64_t>(num_blocks) * kBlockTokens)
+          << "sequence " << rows.id << " has no block for what it computes";
+    }
     scheduler.CommitStep(step, step_ms, [&](int32_t from, int32_t to) {
       copied_blocks.emplace_back(from, to);
     });
@@ -81,7 +88,7 @@ class FakeEngine {
         const bool is_first = rows.sample < 0 && sequence.sample(i).generated.empty();
         if (is_first || rows.sample == i) {
           SampledToken token;
-          token.id = i == ending_sample ? kEndToken : 1;
+          token.id = rows.id == ending_request && i == 0 ? kEndToken : 1;
           sequence.TakeToken(i, token, now);
         }
       }
@@ -100,8 +107,8 @@ class FakeEngine {
   PrefixCache prefix_cache;
   Scheduler scheduler;
   Scheduler::Clock::time_point now{std::chrono::hours(1)};
-  double step_ms = 1;      // what every step takes, as far as the scheduler hears
-  int ending_sample = -1;  // this sample's next token is the end token
+  double step_ms = 1;           // what every step takes, as far as the scheduler hears
+  uint64_t ending_request = 0;  // the next token of its first sample is the end token
   std::vector<std::pair<int32_t, int32_t>> copied_blocks;
 
  private:

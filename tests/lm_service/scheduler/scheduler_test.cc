@@ -14,6 +14,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Pair;
+using ::testing::SizeIs;
 using std::chrono::milliseconds;
 
 SchedulerOptions Options(int64_t num_blocks) {
@@ -224,6 +225,55 @@ TEST(Scheduler, EndsWhatIsTooLargeForTheCacheAlone) {
   EXPECT_EQ(request.sink->num_tokens, 29);  // the 29th is the first that has no place
 }
 
+// Four samples that fill a block each lose them to an older sequence that grows. To go on they need
+// none beyond those.
+TEST(Scheduler, APreemptedSequenceNeedsNoMoreThanItHad) {
+  FakeEngine engine(Options(7));
+  const FakeRequest old = engine.Add(TextPrompt(189, 60, 1));
+  GenerateRequest request = TextPrompt(60, 5, 2);
+  request.num_samples = 4;
+  const FakeRequest samples = engine.Add(request);
+  const FakeRequest behind = engine.Add(TextPrompt(10, 3, 3));
+  engine.Run();
+  EXPECT_TRUE(old.sink->status.ok());
+  EXPECT_EQ(samples.sink->stats.num_preemptions, 1);
+  EXPECT_TRUE(samples.sink->finished);
+  EXPECT_TRUE(samples.sink->status.ok()) << samples.sink->status;
+  EXPECT_TRUE(behind.sink->finished);
+}
+
+TEST(Scheduler, WhoCannotGoOnAloneDoesNotHoldUpTheQueue) {
+  // As above, but they go on and need eight of seven blocks.
+  FakeEngine engine(Options(7));
+  engine.Add(TextPrompt(188, 60, 1));
+  GenerateRequest request = TextPrompt(60, 100, 2);
+  request.num_samples = 4;
+  const FakeRequest large = engine.Add(request);
+  const FakeRequest behind = engine.Add(TextPrompt(10, 3, 3));
+  engine.Run();
+  EXPECT_EQ(large.sink->stats.num_preemptions, 1);
+  EXPECT_TRUE(large.sink->finished);
+  EXPECT_EQ(large.sink->status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(Message(large.sink->status), HasSubstr("7 blocks of 64 tokens are too few"));
+  EXPECT_TRUE(behind.sink->finished);
+  EXPECT_TRUE(behind.sink->status.ok());
+}
+
+TEST(Scheduler, PinsOfTwoThatWaitDoNotHangTheEngine) {
+  // Each has a prefix pinned, and the pins of the other are in the way of both.
+  FakeEngine engine(Options(10));
+  engine.Add(TextPrompt(3 * 64 + 1, 1, 1));
+  engine.Run();
+  engine.Add(TextPrompt(5 * 64 + 1, 1, 2));
+  engine.Run();
+  const FakeRequest first = engine.Add(TextPrompt(7 * 64 + 1, 1, 1));
+  const FakeRequest second = engine.Add(TextPrompt(7 * 64 + 1, 1, 2));
+  EXPECT_EQ(engine.scheduler.num_blocks_in_use(), 8);
+  engine.Run();
+  EXPECT_TRUE(first.sink->finished);
+  EXPECT_TRUE(second.sink->finished);
+}
+
 // Expiry.
 
 TEST(Scheduler, DeadlinesEndSequencesWaitingOrRunning) {
@@ -290,6 +340,26 @@ TEST(Scheduler, SamplesGoOnInCopiesOfThePromptsLastBlock) {
   EXPECT_NE(engine.copied_blocks[0].second, engine.copied_blocks[1].second);
   engine.Run();
   EXPECT_EQ(added.sink->num_tokens, 15);
+}
+
+TEST(Scheduler, APromptIsComputedAgainForTheSamplesThatGoOn) {
+  // The first sample has ended when the sequence loses its blocks: the prompt's last part then goes
+  // into a block of the second.
+  FakeEngine engine(Options(7));
+  engine.Add(TextPrompt(70, 250, 1));
+  GenerateRequest request = TextPrompt(70, 100, 2);
+  request.num_samples = 3;
+  const FakeRequest added = engine.Add(request);
+  while (added.sink->num_tokens < 6) engine.Step();
+  engine.ending_request = added.id;
+  engine.Step();
+  engine.ending_request = 0;
+  engine.copied_blocks.clear();
+  engine.Run();
+  EXPECT_TRUE(added.sink->status.ok());
+  EXPECT_GT(added.sink->stats.num_preemptions, 0);
+  EXPECT_EQ(added.sink->num_tokens, 3 + 2 * 100);
+  EXPECT_THAT(engine.copied_blocks, SizeIs(added.sink->stats.num_preemptions));
 }
 
 }  // namespace
