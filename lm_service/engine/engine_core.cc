@@ -127,7 +127,7 @@ void EngineCore::AddEmbeddings(uint64_t id, int slot, int64_t first, ConstMatrix
 void EngineCore::FinishAll(const absl::Status& status) {
   std::vector<uint64_t> ids;
   scheduler_.ForEach([&](Sequence& sequence) { ids.push_back(sequence.id()); });
-  for (const uint64_t id : ids) scheduler_.Finish(id, status, Clock::now());
+  for (const uint64_t id : ids) Finish(id, status);
 }
 
 bool EngineCore::Step() {
@@ -166,10 +166,9 @@ void EngineCore::BuildInputs(const std::vector<StepRows>& step) {
                      .first_position = part.first_position,
                      .num_prompt = sequence.num_prompt(),
                      .block_table = sequence.BlockTable(part.sample).data()});
-    const auto first = part.sample < 0
-                           ? sequence.prompt_ids().begin() + part.first_position
-                           : sequence.sample(part.sample).generated.begin() + part.first_position -
-                                 sequence.num_prompt();
+    const auto first = part.sample < 0 ? sequence.prompt_ids().begin() + part.first_position
+                                       : sequence.sample(part.sample).generated.begin() +
+                                             part.first_position - sequence.num_prompt();
     ids_.insert(ids_.end(), first, first + part.num_rows);
     if (part.wants_logits) logit_rows_.push_back(static_cast<int32_t>(ids_.size()) - 1);
   }
@@ -211,7 +210,7 @@ void EngineCore::SampleStep(const std::vector<StepRows>& step, Matrix logits) {
     }
     if (!status.ok() || sequence.finished()) ended.emplace_back(part.id, status);
   }
-  for (const auto& [id, status] : ended) scheduler_.Finish(id, status, Clock::now());
+  for (const auto& [id, status] : ended) Finish(id, status);
 }
 
 absl::Status EngineCore::SampleToken(Sequence& sequence, int sample_index,

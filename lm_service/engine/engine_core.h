@@ -59,10 +59,11 @@ class EngineCore {
   // Embeddings [first, first + rows) of a picture; REQUIRES: checked by CheckEmbeddings. Those of a
   // sequence that has ended are dropped.
   void AddEmbeddings(uint64_t id, int slot, int64_t first, ConstMatrix embeddings);
-  // Ends a sequence with CANCELLED; nothing when it has ended.
-  void Cancel(uint64_t id) {
-    scheduler_.Finish(id, absl::CancelledError("cancelled"), Clock::now());
+  // Ends a sequence; nothing when it has ended.
+  void Finish(uint64_t id, const absl::Status& status) {
+    scheduler_.Finish(id, status, Clock::now());
   }
+  void Cancel(uint64_t id) { Finish(id, absl::CancelledError("cancelled")); }
   // Ends all with `status`.
   void FinishAll(const absl::Status& status);
 

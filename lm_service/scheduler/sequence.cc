@@ -75,8 +75,15 @@ void Sequence::AnnounceSlots(Clock::time_point now) {
 
 void Sequence::AddEmbeddings(int slot, int64_t first, ConstMatrix embeddings,
                              Clock::time_point now) {
+  if (reserved_bytes_ == 0) return;
   slots_[static_cast<size_t>(slot)].Add(first, embeddings);
   last_progress_ = now;
+}
+
+void Sequence::DropEmbeddings() {
+  for (SlotEmbeddings& slot : slots_) slot.Drop();
+  reserved_bytes_ = 0;
+  slots_announced_ = false;
 }
 
 size_t Sequence::MaxCachedBlocks() const {
@@ -100,7 +107,7 @@ void Sequence::TakePins(std::vector<int32_t> pinned) {
   in_cache_.assign(shared_blocks_.size(), true);
   if (slots_announced_) return;
   const int64_t num_cached = num_shared_blocks() * kBlockTokens;
-  stats_.cached_tokens = num_cached;
+  if (stats_.num_preemptions == 0) stats_.cached_tokens = num_cached;
   for (SlotEmbeddings& slot : slots_) slot.SetCached(num_cached);
 }
 
@@ -121,6 +128,12 @@ const std::vector<int32_t>& Sequence::BlockTable(int index) const {
   return index < 0 ? PromptSample().block_table : sample(index).block_table;
 }
 
+int64_t Sequence::num_blocks() const {
+  auto count = num_shared_blocks();
+  for (const Sample& sample : samples_) count += static_cast<int64_t>(sample.own_blocks.size());
+  return count;
+}
+
 int64_t Sequence::NumOwnBlocks(const Sample& sample) const {
   if (sample.finished) return 0;
   // A sample that starts has a place for its first token; one that goes on asks for no more than it
@@ -138,6 +151,7 @@ int64_t Sequence::NumBlocksToRun() const {
 void Sequence::Admit(const std::vector<int32_t>& blocks, Clock::time_point now) {
   VL2_CHECK(static_cast<int64_t>(blocks.size()) == NumBlocksToRun())
       << blocks.size() << " of " << NumBlocksToRun();
+  is_running_ = true;
   const int64_t num_full = num_prompt() / kBlockTokens;
   num_prompt_computed_ = num_shared_blocks() * kBlockTokens;
   auto next = blocks.begin();
@@ -190,6 +204,7 @@ void Sequence::Release(size_t keep, PrefixCache& cache, BlockAllocator& allocato
   shared_blocks_.resize(std::min(keep, shared_blocks_.size()));
   in_cache_.resize(shared_blocks_.size());
   num_prompt_computed_ = 0;
+  is_running_ = false;
 }
 
 void Sequence::ReleaseBlocks(PrefixCache& cache, BlockAllocator& allocator) {

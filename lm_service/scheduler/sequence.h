@@ -59,6 +59,7 @@ class Sequence {
 
   uint64_t id() const { return id_; }
   const GenerateRequest& request() const { return request_; }
+  const std::string& client() const { return request_.client_id; }
   const GenerateStats& stats() const { return stats_; }
 
   const std::vector<int32_t>& prompt_ids() const { return prompt_ids_; }
@@ -81,8 +82,11 @@ class Sequence {
   // Tells the sink what is needed. From now on missing embeddings count as late.
   void AnnounceSlots(Clock::time_point now);
   bool slots_announced() const { return slots_announced_; }
+  // Gives the host memory back. What is needed is asked for again by the next AnnounceSlots.
+  void DropEmbeddings();
   // Since when nothing came of what was asked for. REQUIRES: slots_announced().
   Clock::time_point last_progress() const { return last_progress_; }
+  // Without effect on a sequence that has no memory reserved: what comes late was dropped.
   void AddEmbeddings(int slot, int64_t first, ConstMatrix embeddings, Clock::time_point now);
 
   // Blocks.
@@ -92,6 +96,10 @@ class Sequence {
   // As above for a sequence that no scheduler has yet; REQUIRES: it holds no blocks.
   void PinPrefix(PrefixCache& cache);
   void UnpinPrefix(PrefixCache& cache);
+  // From Admit to the blocks' release.
+  bool is_running() const { return is_running_; }
+  // All blocks held.
+  int64_t num_blocks() const;
   // Leading blocks of the prompt held, pinned ones of the cache first.
   int64_t num_shared_blocks() const { return static_cast<int64_t>(shared_blocks_.size()); }
   // Blocks to run: for what is not pinned of the prompt and for each sample's tokens, at least one.
@@ -120,6 +128,9 @@ class Sequence {
   void TakeToken(int sample, const SampledToken& token, Clock::time_point now);
   // Tells the sink that this is the end.
   void End(const absl::Status& status, Clock::time_point now);
+  // The number of the last step that computed something of it.
+  int64_t last_step() const { return last_step_; }
+  void set_last_step(int64_t step) { last_step_ = step; }
 
  private:
   // How many leading blocks the prefix rule lets come from the cache.
@@ -142,12 +153,14 @@ class Sequence {
   std::vector<SlotEmbeddings> slots_;
   std::vector<BlockKey> block_keys_;  // of the prompt's full blocks; ends where sharing is off
 
-  // Full blocks of the prompt, shared by the samples. shared_blocks_[i] belongs to the prefix cache,
-  // pinned, where in_cache_[i]; otherwise to this sequence.
+  // Full blocks of the prompt, shared by the samples. shared_blocks_[i] belongs to the prefix
+  // cache, pinned, where in_cache_[i]; otherwise to this sequence.
   std::vector<int32_t> shared_blocks_;
   std::vector<bool> in_cache_;
+  bool is_running_ = false;
   int64_t num_prompt_computed_ = 0;
   std::vector<Sample> samples_;
+  int64_t last_step_ = 0;
 
   int64_t reserved_bytes_ = 0;
   bool slots_announced_ = false;

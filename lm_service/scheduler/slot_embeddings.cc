@@ -21,6 +21,12 @@ void SlotEmbeddings::NeedAll() {
   UpdateReady();
 }
 
+void SlotEmbeddings::Drop() {
+  data_ = {};
+  is_here_.assign(is_here_.size(), false);
+  num_ready_ = first_needed_;
+}
+
 void SlotEmbeddings::Add(int64_t first, ConstMatrix embeddings) {
   VL2_CHECK(first >= 0 && first + embeddings.rows <= num_embeddings_ && embeddings.cols == hidden_)
       << first << "+" << embeddings.rows << " of " << num_embeddings_;

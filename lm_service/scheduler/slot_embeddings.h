@@ -22,6 +22,8 @@ class SlotEmbeddings {
   void SetCached(int64_t num_cached);
   // The cached part was lost: all embeddings are needed.
   void NeedAll();
+  // Gives the memory back: what is needed has to come again.
+  void Drop();
   // Embeddings [first_needed, num_ready) are here.
   int64_t num_ready() const { return num_ready_; }
   bool complete() const { return num_ready_ == num_embeddings_; }

@@ -81,6 +81,7 @@ class Draw {
       request.sampling.seed = static_cast<uint64_t>(Up(0, 1000));
       request.sampling.logprobs = true;
       request.ignore_end = true;
+      request.client_id = Once(2) ? "greedy" : "client" + std::to_string(Up(1, 3));
       int64_t num_tokens = request.max_new_tokens;
       for (const PromptPart& part : request.parts) {
         const auto* ids = std::get_if<std::vector<int32_t>>(&part);

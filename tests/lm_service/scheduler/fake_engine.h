@@ -74,12 +74,12 @@ class FakeEngine {
     const std::vector<StepRows> step = scheduler.PlanStep(now);
     for (const StepRows& rows : step) {
       const size_t num_blocks = rows.sequence->BlockTable(rows.sample).size();
-      EXPECT_LE(rows.first_position + rows.num_rows, static_cast<int64_t>(num_blocks) * kBlockTokens)
+      EXPECT_LE(rows.first_position + rows.num_rows,
+                static_cast<int64_t>(num_blocks) * kBlockTokens)
           << "sequence " << rows.id << " has no block for what it computes";
     }
-    scheduler.CommitStep(step, step_ms, [&](int32_t from, int32_t to) {
-      copied_blocks.emplace_back(from, to);
-    });
+    scheduler.CommitStep(step, step_ms,
+                         [&](int32_t from, int32_t to) { copied_blocks.emplace_back(from, to); });
     std::vector<uint64_t> ended;
     for (const StepRows& rows : step) {
       if (!rows.wants_logits) continue;
@@ -124,11 +124,16 @@ inline GenerateRequest TextPrompt(int64_t num_tokens, int64_t max_new_tokens, in
 }
 
 // `before` tokens, then a picture.
-inline GenerateRequest PicturePrompt(int64_t before, int64_t num_embeddings,
-                                     const std::string& key, int64_t max_new_tokens) {
+inline GenerateRequest PicturePrompt(int64_t before, int64_t num_embeddings, const std::string& key,
+                                     int64_t max_new_tokens) {
   GenerateRequest request = TextPrompt(before, max_new_tokens);
   request.parts.push_back(ImagePart{.content_key = key, .num_embeddings = num_embeddings});
   request.parts.push_back(std::vector<int32_t>{5});
+  return request;
+}
+
+inline GenerateRequest From(const std::string& client, GenerateRequest request) {
+  request.client_id = client;
   return request;
 }
 

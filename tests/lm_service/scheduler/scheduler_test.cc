@@ -10,12 +10,12 @@
 namespace vl2 {
 namespace {
 
+using std::chrono::milliseconds;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Pair;
 using ::testing::SizeIs;
-using std::chrono::milliseconds;
 
 SchedulerOptions Options(int64_t num_blocks) {
   return {.num_blocks = num_blocks, .max_running = 8, .max_batch_tokens = 512};
