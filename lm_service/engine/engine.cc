@@ -1,5 +1,7 @@
 #include "lm_service/engine/engine.h"
 
+#include <algorithm>
+#include <map>
 #include <utility>
 
 #include "runtime/base/status.h"
@@ -15,7 +17,10 @@ class Engine::WatchingSink : public GenerateSink {
   void set_id(uint64_t id) { id_ = id; }
   void OnSlotNeeded(int slot, int64_t first) override { sink_->OnSlotNeeded(slot, first); }
   void OnPrefill(int64_t done, int64_t total) override { sink_->OnPrefill(done, total); }
-  void OnToken(int sample, const SampledToken& token) override { sink_->OnToken(sample, token); }
+  void OnToken(int sample, const SampledToken& token) override {
+    if (!std::exchange(has_token_, true)) engine_.OnFirstToken(id_);
+    sink_->OnToken(sample, token);
+  }
   void OnSampleFinished(int sample, FinishReason reason) override {
     sink_->OnSampleFinished(sample, reason);
   }
@@ -28,6 +33,7 @@ class Engine::WatchingSink : public GenerateSink {
   Engine& engine_;
   const std::shared_ptr<GenerateSink> sink_;
   uint64_t id_ = 0;
+  bool has_token_ = false;
 };
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Start(const EngineOptions& options,
@@ -51,36 +57,82 @@ void Engine::Push(Command command, int64_t upload_bytes) {
   changed_.NotifyOne();
 }
 
+absl::StatusOr<uint64_t> Engine::FindRoom(const std::string& client) const {
+  if (stopping_) return absl::UnavailableError("the engine is stopping");
+  const auto limit = static_cast<size_t>(core_.options().max_sequences);
+  const size_t num_staying = known_.size() - num_leaving_;
+  if (num_staying < limit) return 0;
+  std::map<std::string, int64_t> num_requests;
+  for (const auto& [id, known] : known_) num_requests[known.client] += !known.displaced;
+  const auto most =
+      std::max_element(num_requests.begin(), num_requests.end(),
+                       [](const auto& a, const auto& b) { return a.second < b.second; });
+  uint64_t newest = 0;
+  const auto mine = num_requests.find(client);
+  const int64_t num_mine = mine == num_requests.end() ? 0 : mine->second;
+  if (most->second >= 2 * (num_mine + 1)) {
+    for (const auto& [id, known] : known_) {
+      if (known.client != most->first || known.has_token || known.displaced) continue;
+      newest = std::max(newest, id);
+    }
+  }
+  if (newest > 0) return newest;
+  return absl::ResourceExhaustedError(
+      Cat(num_staying, " requests are in the engine, the limit is ", limit));
+}
+
+void Engine::Displace(uint64_t id) {
+  known_[id].displaced = true;
+  ++num_leaving_;
+  Push(
+      [this, id](EngineCore& core) {
+        {
+          MutexLock lock(&mutex_);
+          const auto it = known_.find(id);
+          if (it == known_.end()) return;
+          if (it->second.has_token) {
+            // Its first token came meanwhile: it stays, one more than the limit for a while.
+            it->second.displaced = false;
+            --num_leaving_;
+            return;
+          }
+          ++snapshot_.num_displaced;
+        }
+        core.Finish(id, absl::ResourceExhaustedError(
+                            Cat("the engine's ", core.options().max_sequences,
+                                " places are taken, most of them by this client: its newest "
+                                "request gave way to another client's")));
+      },
+      0);
+}
+
 absl::StatusOr<Submitted> Engine::Submit(GenerateRequest request,
                                          std::shared_ptr<GenerateSink> sink) {
-  const auto full = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) -> absl::Status {
-    if (stopping_) return absl::UnavailableError("the engine is stopping");
-    const auto limit = static_cast<size_t>(core_.options().max_sequences);
-    if (known_.size() < limit) return absl::OkStatus();
-    return absl::ResourceExhaustedError(
-        Cat(known_.size(), " requests are in the engine, the limit is ", limit));
-  };
+  const std::string client = request.client_id;
   {
     // Before the work of looking at the prompt; again below, where it counts.
     MutexLock lock(&mutex_);
-    VL2_RETURN_IF_ERROR(full());
+    VL2_RETURN_IF_ERROR(FindRoom(client).status());
   }
   auto watching = std::make_shared<WatchingSink>(*this, std::move(sink));
   VL2_ASSIGN_OR_RETURN(std::unique_ptr<Sequence> sequence,
                        core_.MakeSequence(std::move(request), watching));
-  watching->set_id(sequence->id);
-  const Submitted submitted = {.id = sequence->id,
-                               .cached_tokens = sequence->stats.cached_tokens,
+  watching->set_id(sequence->id());
+  const Submitted submitted = {.id = sequence->id(),
+                               .cached_tokens = sequence->stats().cached_tokens,
                                .prompt_tokens = sequence->num_prompt()};
   Known known;
-  for (const SlotEmbeddings& slot : sequence->slots) {
+  known.client = client;
+  for (const SlotEmbeddings& slot : sequence->slots()) {
     known.slot_sizes.push_back(slot.num_embeddings());
   }
   MutexLock lock(&mutex_);
-  if (const absl::Status status = full(); !status.ok()) {
+  const absl::StatusOr<uint64_t> displaced = FindRoom(client);
+  if (!displaced.ok()) {
     core_.Drop(*sequence);
-    return status;
+    return displaced.status();
   }
+  if (*displaced != 0) Displace(*displaced);
   known_[submitted.id] = std::move(known);
   // std::function wants a copyable target.
   auto holder = std::make_shared<std::unique_ptr<Sequence>>(std::move(sequence));
@@ -128,9 +180,16 @@ void Engine::Cancel(uint64_t id) {
   Push([id](EngineCore& core) { core.Cancel(id); }, 0);
 }
 
+void Engine::OnFirstToken(uint64_t id) {
+  MutexLock lock(&mutex_);
+  known_[id].has_token = true;
+}
+
 void Engine::Forget(uint64_t id, const GenerateStats& stats) {
   MutexLock lock(&mutex_);
-  known_.erase(id);
+  const auto it = known_.find(id);
+  num_leaving_ -= it->second.displaced;
+  known_.erase(it);
   snapshot_.num_prompt_tokens += stats.prompt_tokens;
   snapshot_.num_cached_tokens += stats.cached_tokens;
   snapshot_.num_generated_tokens += stats.generated_tokens;
@@ -164,6 +223,8 @@ void Engine::Run() {
     MutexLock lock(&mutex_);
     snapshot_.num_waiting = scheduler.num_waiting();
     snapshot_.num_running = scheduler.num_running();
+    snapshot_.num_clients = scheduler.num_clients();
+    snapshot_.num_clients_waiting = scheduler.num_clients_waiting();
     snapshot_.num_blocks_in_use = scheduler.num_blocks_in_use();
     snapshot_.num_blocks_cached = core_.prefix_cache().num_blocks();
     snapshot_.embedding_bytes = scheduler.reserved_bytes();

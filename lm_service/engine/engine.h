@@ -3,6 +3,10 @@
 // Callers submit, upload and cancel from any thread and never wait for a step; what they ask is
 // taken up before the next one. Answers come through the request's sink, on the engine thread.
 //
+// When the engine is full, a client may still submit while another has at least twice as many
+// requests here as it would then have itself: of the one that has most, the newest request without
+// a token ends with RESOURCE_EXHAUSTED. One client alone may fill the engine.
+//
 // Owns: the thread, joined by Stop or the destructor. Threading: thread-safe.
 // Errors: RESOURCE_EXHAUSTED when full, UNAVAILABLE when stopping.
 #pragma once
@@ -25,11 +29,14 @@ namespace vl2 {
 struct EngineSnapshot {
   int64_t num_waiting = 0;
   int64_t num_running = 0;
+  int64_t num_clients = 0;          // with a sequence
+  int64_t num_clients_waiting = 0;  // with a sequence that waits
   int64_t num_blocks = 0;
   int64_t num_blocks_in_use = 0;  // by sequences
   int64_t num_blocks_cached = 0;  // by the prefix cache, shared ones included
   int64_t embedding_bytes = 0;    // reserved on the host
   int64_t num_preemptions = 0;    // since the start, as all below
+  int64_t num_displaced = 0;      // requests ended in favour of another client's
   int64_t num_steps = 0;
   int64_t num_prompt_tokens = 0;
   int64_t num_cached_tokens = 0;
@@ -70,8 +77,11 @@ class Engine {
 
  private:
   struct Known {
+    std::string client;
     std::vector<int64_t> slot_sizes;  // embeddings of each picture
+    bool has_token = false;
     bool cancelled = false;
+    bool displaced = false;  // ends before the next step
   };
   using Command = std::function<void(EngineCore&)>;
   class WatchingSink;
@@ -79,7 +89,12 @@ class Engine {
   Engine(const EngineOptions& options, LanguageModel& model);
   void Run();
   void Push(Command command, int64_t upload_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnFirstToken(uint64_t id);
   void Forget(uint64_t id, const GenerateStats& stats);
+  // Whom to displace for a request of `client`; 0: nobody, there is room.
+  absl::StatusOr<uint64_t> FindRoom(const std::string& client) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Displace(uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   EngineCore core_;
   const int64_t hidden_;
@@ -88,6 +103,7 @@ class Engine {
   std::vector<Command> commands_ ABSL_GUARDED_BY(mutex_);
   int64_t pending_upload_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   std::unordered_map<uint64_t, Known> known_ ABSL_GUARDED_BY(mutex_);
+  size_t num_leaving_ ABSL_GUARDED_BY(mutex_) = 0;  // of known_, displaced
   EngineSnapshot snapshot_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;

@@ -22,9 +22,8 @@ EngineCore::EngineCore(const EngineOptions& options, LanguageModel& model)
 
 namespace {
 
-// The prompt's ids and slots; checks every part.
-absl::Status FillPrompt(const LanguageConfig& config, Sequence& sequence) {
-  const GenerateRequest& request = sequence.request;
+// Checks every part; returns how many tokens the prompt has.
+absl::StatusOr<int64_t> CheckPrompt(const GenerateRequest& request, const LanguageConfig& config) {
   if (request.parts.size() > GenerateRequest::kMaxParts) {
     return InvalidArgument(request.parts.size(), " prompt parts, the limit is ",
                            GenerateRequest::kMaxParts);
@@ -44,21 +43,15 @@ absl::Status FillPrompt(const LanguageConfig& config, Sequence& sequence) {
   }
   if (num_tokens == 0) return InvalidArgument("the prompt is empty");
   for (const PromptPart& part : request.parts) {
-    if (const auto* image = std::get_if<ImagePart>(&part)) {
-      sequence.slots.emplace_back(sequence.num_prompt(), image->num_embeddings, config.hidden_size);
-      sequence.prompt_ids.insert(sequence.prompt_ids.end(),
-                                 static_cast<size_t>(image->num_embeddings),
-                                 request.image_token_id);
-      continue;
-    }
-    for (const int32_t id : std::get<std::vector<int32_t>>(part)) {
+    const auto* ids = std::get_if<std::vector<int32_t>>(&part);
+    if (ids == nullptr) continue;
+    for (const int32_t id : *ids) {
       if (id < 0 || id >= config.vocab_size) {
         return InvalidArgument("prompt token id ", id, " is outside [0, ", config.vocab_size, ")");
       }
-      sequence.prompt_ids.push_back(id);
     }
   }
-  return absl::OkStatus();
+  return num_tokens;
 }
 
 absl::Status CheckRequest(const GenerateRequest& request, const LanguageConfig& config) {
@@ -95,76 +88,46 @@ absl::StatusOr<std::unique_ptr<Sequence>> EngineCore::MakeSequence(
     GenerateRequest request, std::shared_ptr<GenerateSink> sink) {
   const LanguageConfig& config = model_.config();
   VL2_RETURN_IF_ERROR(CheckRequest(request, config));
-  auto sequence = std::make_unique<Sequence>();
-  sequence->id = next_id_++;
-  sequence->request = std::move(request);
-  sequence->sink = std::move(sink);
-  sequence->submitted = Clock::now();
-  VL2_RETURN_IF_ERROR(FillPrompt(config, *sequence));
-  const GenerateRequest& kept = sequence->request;
-
-  const int64_t context = config.max_position_embeddings;
-  const int64_t left = context - sequence->num_prompt();
-  sequence->max_new_tokens = kept.max_new_tokens == 0 ? left : std::min(left, kept.max_new_tokens);
-  const auto num_generated = static_cast<int64_t>(kept.generated_prefix.size());
-  if (num_generated >= sequence->max_new_tokens) {
+  VL2_ASSIGN_OR_RETURN(const int64_t num_prompt, CheckPrompt(request, config));
+  const int64_t left = config.max_position_embeddings - num_prompt;
+  const int64_t max_new_tokens =
+      request.max_new_tokens == 0 ? left : std::min(left, request.max_new_tokens);
+  const auto num_generated = static_cast<int64_t>(request.generated_prefix.size());
+  if (num_generated >= max_new_tokens) {
     return InvalidArgument("generated_prefix holds ", num_generated, " tokens, max_new_tokens is ",
-                           sequence->max_new_tokens);
+                           max_new_tokens);
   }
-  const int64_t needed = BlocksFor(sequence->num_prompt() + num_generated + kept.num_samples);
-  if (needed + kept.num_samples - 1 > options_.scheduler.num_blocks) {
+  const int64_t num_samples = request.num_samples;
+  const int64_t needed = BlocksFor(num_prompt + num_generated + num_samples);
+  if (needed + num_samples - 1 > options_.scheduler.num_blocks) {
     return absl::ResourceExhaustedError(Cat("the request needs ", needed, " blocks of ",
                                             kBlockTokens, " tokens, the cache has ",
                                             options_.scheduler.num_blocks));
   }
-  int64_t num_bytes = 0;
-  for (const SlotEmbeddings& slot : sequence->slots) num_bytes += slot.num_bytes();
-  if (num_bytes > options_.scheduler.max_embedding_bytes) {
+  const SequenceLimits limits = {.hidden = config.hidden_size,
+                                 .max_new_tokens = max_new_tokens,
+                                 .end_token_id = options_.end_token_id};
+  auto sequence = std::make_unique<Sequence>(next_id_++, std::move(request), std::move(sink),
+                                             limits, Clock::now());
+  if (const int64_t num_bytes = sequence->EmbeddingBytes();
+      num_bytes > options_.scheduler.max_embedding_bytes) {
     return absl::ResourceExhaustedError(Cat("the request's pictures need ", num_bytes,
                                             " bytes of host memory, the limit is ",
                                             options_.scheduler.max_embedding_bytes));
   }
-
-  for (int i = 0; i < kept.num_samples; ++i) {
-    Sample sample;
-    sample.generated = kept.generated_prefix;
-    sample.history.AddPrompt(sequence->prompt_ids);
-    for (const int32_t id : sample.generated) sample.history.AddGenerated(id);
-    sequence->samples.push_back(std::move(sample));
-  }
-  sequence->block_keys = MakeBlockKeys(kept, sequence->prompt_ids);
-  // The last prompt token is always computed: its logits are needed.
-  const auto max_cached = static_cast<size_t>((sequence->num_prompt() - 1) / kBlockTokens);
-  const size_t num_keys = std::min(sequence->block_keys.size(), max_cached);
-  sequence->shared_blocks =
-      prefix_cache_.Pin(std::span<const BlockKey>(sequence->block_keys).first(num_keys));
-  sequence->in_cache.assign(sequence->shared_blocks.size(), true);
-  const auto cached = static_cast<int64_t>(sequence->shared_blocks.size()) * kBlockTokens;
-  sequence->stats.cached_tokens = cached;
-  sequence->stats.prompt_tokens = sequence->num_prompt();
-  for (SlotEmbeddings& slot : sequence->slots) {
-    slot.set_first_needed(
-        std::clamp(cached - slot.first_position(), int64_t{0}, slot.num_embeddings()));
-  }
+  sequence->PinPrefix(prefix_cache_);
   return sequence;
 }
 
-void EngineCore::Drop(const Sequence& sequence) {
-  prefix_cache_.Unpin(
-      std::span<const BlockKey>(sequence.block_keys).first(sequence.shared_blocks.size()));
-}
-
 void EngineCore::AddEmbeddings(uint64_t id, int slot, int64_t first, ConstMatrix embeddings) {
-  Sequence* sequence = scheduler_.Find(id);
-  if (sequence == nullptr) return;
-  sequence->slots[static_cast<size_t>(slot)].Add(first, embeddings);
-  sequence->last_progress = Clock::now();
+  Sequence* const sequence = scheduler_.Find(id);
+  if (sequence != nullptr) sequence->AddEmbeddings(slot, first, embeddings, Clock::now());
 }
 
 void EngineCore::FinishAll(const absl::Status& status) {
   std::vector<uint64_t> ids;
-  scheduler_.ForEach([&](Sequence& sequence) { ids.push_back(sequence.id); });
-  for (const uint64_t id : ids) scheduler_.Finish(id, status);
+  scheduler_.ForEach([&](Sequence& sequence) { ids.push_back(sequence.id()); });
+  for (const uint64_t id : ids) Finish(id, status);
 }
 
 bool EngineCore::Step() {
@@ -198,15 +161,14 @@ void EngineCore::BuildInputs(const std::vector<StepRows>& step) {
   logit_rows_.clear();
   for (const StepRows& part : step) {
     const Sequence& sequence = *part.sequence;
-    const Sample& sample = sequence.samples[static_cast<size_t>(std::max(part.sample, 0))];
     rows_.push_back({.first_row = static_cast<int64_t>(ids_.size()),
                      .num_rows = part.num_rows,
                      .first_position = part.first_position,
                      .num_prompt = sequence.num_prompt(),
-                     .block_table = sample.block_table.data()});
-    const auto first = part.sample < 0
-                           ? sequence.prompt_ids.begin() + part.first_position
-                           : sample.generated.begin() + part.first_position - sequence.num_prompt();
+                     .block_table = sequence.BlockTable(part.sample).data()});
+    const auto first = part.sample < 0 ? sequence.prompt_ids().begin() + part.first_position
+                                       : sequence.sample(part.sample).generated.begin() +
+                                             part.first_position - sequence.num_prompt();
     ids_.insert(ids_.end(), first, first + part.num_rows);
     if (part.wants_logits) logit_rows_.push_back(static_cast<int32_t>(ids_.size()) - 1);
   }
@@ -217,7 +179,7 @@ void EngineCore::BuildInputs(const std::vector<StepRows>& step) {
     if (step[i].sample >= 0) continue;
     const int64_t begin = step[i].first_position;
     const int64_t end = begin + step[i].num_rows;
-    for (const SlotEmbeddings& slot : step[i].sequence->slots) {
+    for (const SlotEmbeddings& slot : step[i].sequence->slots()) {
       const int64_t first = std::max(begin, slot.first_position());
       const int64_t last = std::min(end, slot.first_position() + slot.num_embeddings());
       for (int64_t position = first; position < last; ++position) {
@@ -240,44 +202,26 @@ void EngineCore::SampleStep(const std::vector<StepRows>& step, Matrix logits) {
     if (part.sample >= 0) {
       status = SampleToken(sequence, part.sample, values);
     } else {
-      for (size_t i = 0; i < sequence.samples.size() && status.ok(); ++i) {
+      for (int i = 0; i < sequence.request().num_samples && status.ok(); ++i) {
         // A sample that was preempted, or begins with a prefix, has its first token already.
-        if (!sequence.samples[i].generated.empty()) continue;
-        status = SampleToken(sequence, static_cast<int>(i), values);
+        if (!sequence.sample(i).generated.empty()) continue;
+        status = SampleToken(sequence, i, values);
       }
     }
     if (!status.ok() || sequence.finished()) ended.emplace_back(part.id, status);
   }
-  for (const auto& [id, status] : ended) scheduler_.Finish(id, status);
+  for (const auto& [id, status] : ended) Finish(id, status);
 }
 
 absl::Status EngineCore::SampleToken(Sequence& sequence, int sample_index,
                                      std::span<float> logits) {
-  Sample& sample = sequence.samples[static_cast<size_t>(sample_index)];
-  SamplingParams params = sequence.request.sampling;
+  const Sample& sample = sequence.sample(sample_index);
+  SamplingParams params = sequence.request().sampling;
   params.seed += static_cast<uint64_t>(sample_index);
   VL2_ASSIGN_OR_RETURN(
       const SampledToken token,
       sampler_.Sample(logits, params, sample.history, /*sample=*/0, sample.generated.size()));
-  if (sequence.first_token == Clock::time_point()) {
-    sequence.first_token = Clock::now();
-    sequence.stats.prefill_ms =
-        std::chrono::duration<double, std::milli>(sequence.first_token - sequence.admitted).count();
-  }
-  sample.generated.push_back(token.id);
-  sample.history.AddGenerated(token.id);
-  ++sequence.stats.generated_tokens;
-  sequence.sink->OnToken(sample_index, token);
-
-  const auto& stops = sequence.request.stop_token_ids;
-  const bool is_end = token.id == options_.end_token_id && !sequence.request.ignore_end;
-  if (is_end || std::find(stops.begin(), stops.end(), token.id) != stops.end()) {
-    sample.finished = true;
-    sequence.sink->OnSampleFinished(sample_index, FinishReason::kStop);
-  } else if (static_cast<int64_t>(sample.generated.size()) >= sequence.max_new_tokens) {
-    sample.finished = true;
-    sequence.sink->OnSampleFinished(sample_index, FinishReason::kLength);
-  }
+  sequence.TakeToken(sample_index, token, Clock::now());
   return absl::OkStatus();
 }
 

@@ -51,14 +51,19 @@ class EngineCore {
   absl::StatusOr<std::unique_ptr<Sequence>> MakeSequence(GenerateRequest request,
                                                          std::shared_ptr<GenerateSink> sink);
   // Gives back what MakeSequence took.
-  void Drop(const Sequence& sequence);
+  void Drop(Sequence& sequence) { sequence.UnpinPrefix(prefix_cache_); }
 
-  void Add(std::unique_ptr<Sequence> sequence) { scheduler_.Add(std::move(sequence)); }
+  void Add(std::unique_ptr<Sequence> sequence) {
+    scheduler_.Add(std::move(sequence), Clock::now());
+  }
   // Embeddings [first, first + rows) of a picture; REQUIRES: checked by CheckEmbeddings. Those of a
   // sequence that has ended are dropped.
   void AddEmbeddings(uint64_t id, int slot, int64_t first, ConstMatrix embeddings);
-  // Ends a sequence with CANCELLED; nothing when it has ended.
-  void Cancel(uint64_t id) { scheduler_.Finish(id, absl::CancelledError("cancelled")); }
+  // Ends a sequence; nothing when it has ended.
+  void Finish(uint64_t id, const absl::Status& status) {
+    scheduler_.Finish(id, status, Clock::now());
+  }
+  void Cancel(uint64_t id) { Finish(id, absl::CancelledError("cancelled")); }
   // Ends all with `status`.
   void FinishAll(const absl::Status& status);
 

@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "lm_service/scheduler/scheduler.h"
+#include "lm_service/scheduler/sequence.h"
 #include "runtime/ops/paged_cache.h"
 
 namespace vl2 {

@@ -33,6 +33,9 @@ void EngineMetrics::Watch(const Engine& engine) {
     };
     gauge("vl2_lm_sequences_waiting", "Sequences that are not admitted yet.", now.num_waiting);
     gauge("vl2_lm_sequences_running", "Admitted sequences.", now.num_running);
+    gauge("vl2_lm_clients", "Clients with a sequence.", now.num_clients);
+    gauge("vl2_lm_clients_waiting", "Clients with a sequence that is not admitted yet.",
+          now.num_clients_waiting);
     gauge("vl2_lm_sequences_limit", "Sequences taken at most.", engine.options().max_sequences);
     gauge("vl2_lm_cache_blocks", "Blocks of the paged cache.", now.num_blocks);
     gauge("vl2_lm_cache_blocks_in_use", "Blocks held by sequences.", now.num_blocks_in_use);
@@ -40,6 +43,8 @@ void EngineMetrics::Watch(const Engine& engine) {
           now.num_blocks_cached);
     gauge("vl2_lm_embedding_bytes", "Host memory reserved for pictures.", now.embedding_bytes);
     counter("vl2_lm_preemptions_total", "Sequences that lost their blocks.", now.num_preemptions);
+    counter("vl2_lm_displaced_total", "Sequences ended in favour of another client's.",
+            now.num_displaced);
     counter("vl2_lm_steps_total", "Engine steps.", now.num_steps);
     counter("vl2_lm_prompt_tokens_total", "Prompt tokens of ended sequences.",
             now.num_prompt_tokens);

@@ -16,6 +16,7 @@
 namespace vl2 {
 
 inline constexpr size_t kMaxRequestIdBytes = 128;
+inline constexpr size_t kMaxClientIdBytes = 128;
 inline constexpr size_t kMaxCacheSaltBytes = 256;
 inline constexpr size_t kMaxContentKeyBytes = 128;
 inline constexpr int64_t kMaxUploadChunkBytes = int64_t{2} << 20;

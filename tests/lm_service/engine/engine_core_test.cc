@@ -36,7 +36,7 @@ class EngineCoreTest : public ::testing::Test {
     auto sink = std::make_shared<CollectingSink>();
     auto sequence = core.MakeSequence(std::move(request), sink);
     VL2_CHECK(sequence.ok()) << sequence.status();
-    if (id != nullptr) *id = (*sequence)->id;
+    if (id != nullptr) *id = (*sequence)->id();
     core.Add(*std::move(sequence));
     return sink;
   }
@@ -229,6 +229,40 @@ TEST_F(EngineCoreTest, PreemptedPicturesNeedNoOneElse) {
   Upload(roomy, picture_id, all, 0, 150);
   RunAll(roomy);
   EXPECT_EQ(picture->Answer(), alone->Answer());
+}
+
+TEST_F(EngineCoreTest, OneRequestBesideTwoHundredOfAnotherClient) {
+  const GenerateRequest one = TextRequest(60, 999, 6);
+  int num_alone = 0;
+  {
+    EngineCore core(Options(), *Model().language);
+    const auto sink = Submit(core, one);
+    while (sink->Answer().empty() && core.Step()) ++num_alone;
+  }
+  EngineOptions options = Options(100);
+  options.scheduler.max_running = 16;
+  EngineCore core(options, *Model().language);
+  std::vector<std::shared_ptr<CollectingSink>> greedy;
+  for (uint32_t i = 0; i < 200; ++i) {
+    GenerateRequest request = TextRequest(20 + i % 90, i, 8 + i % 20);
+    request.client_id = "greedy";
+    greedy.push_back(Submit(core, request));
+  }
+  for (int i = 0; i < 30; ++i) core.Step();
+  GenerateRequest other = one;
+  other.client_id = "other";
+  const auto sink = Submit(core, other);
+  int num_steps = 0;
+  while (sink->Answer().empty() && core.Step()) ++num_steps;
+  EXPECT_LE(num_steps, 2 + 3 * num_alone);
+  RunAll(core);
+  EXPECT_GT(core.scheduler().num_preemptions(), 0);
+  EXPECT_EQ(sink->Answer(), Alone(one));
+  for (uint32_t i = 0; i < 200; ++i) {
+    EXPECT_TRUE(greedy[i]->status.ok());
+    if (greedy[i]->stats.num_preemptions == 0 && i % 20 != 0) continue;
+    EXPECT_EQ(greedy[i]->Answer(), Alone(TextRequest(20 + i % 90, i, 8 + i % 20))) << i;
+  }
 }
 
 TEST_F(EngineCoreTest, EmbeddingsThatNeverComeEndTheSequence) {

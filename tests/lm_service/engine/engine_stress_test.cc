@@ -75,10 +75,13 @@ class Draw {
       }
       request.max_new_tokens = Up(1, 140);
       request.num_samples = Once(4) ? 2 : 1;
+      // Samples of one request end at different times.
+      if (Once(2)) request.stop_token_ids = SomeIds(10, static_cast<uint32_t>(Up(1, 9)));
       request.sampling.temperature = 0.9;
       request.sampling.seed = static_cast<uint64_t>(Up(0, 1000));
       request.sampling.logprobs = true;
       request.ignore_end = true;
+      request.client_id = Once(2) ? "greedy" : "client" + std::to_string(Up(1, 3));
       int64_t num_tokens = request.max_new_tokens;
       for (const PromptPart& part : request.parts) {
         const auto* ids = std::get_if<std::vector<int32_t>>(&part);
@@ -97,7 +100,7 @@ void Submit(EngineCore& core, Asked& asked) {
   asked.sink = std::make_shared<CollectingSink>();
   auto sequence = core.MakeSequence(asked.request, asked.sink);
   ASSERT_TRUE(sequence.ok()) << sequence.status();
-  asked.id = (*sequence)->id;
+  asked.id = (*sequence)->id();
   core.Add(*std::move(sequence));
 }
 

@@ -106,6 +106,42 @@ TEST(Engine, RefusesWhenFullAndAfterStop) {
             absl::StatusCode::kUnavailable);
 }
 
+TEST(Engine, AFullEngineTakesAClientThatHasLess) {
+  TestModel model("tiny_mha");
+  EngineOptions options = Options();
+  options.max_sequences = 6;
+  options.scheduler.max_running = 2;
+  const auto engine = Engine::Start(options, *model.language);
+  ASSERT_TRUE(engine.ok());
+  std::vector<std::shared_ptr<WaitingSink>> sinks;
+  const auto submit = [&](const std::string& client, int64_t max_new_tokens) {
+    GenerateRequest request = TextRequest(30, 1, max_new_tokens);
+    request.client_id = client;
+    sinks.push_back(std::make_shared<WaitingSink>());
+    return (*engine)->Submit(request, sinks.back()).status();
+  };
+  for (int i = 0; i < 6; ++i) EXPECT_TRUE(submit("greedy", 3000).ok());
+  EXPECT_EQ(submit("greedy", 5).code(), absl::StatusCode::kResourceExhausted);
+  // Two others get in, each at the cost of the greedy one's newest: the sixth, then the fifth.
+  EXPECT_TRUE(submit("other", 5).ok());
+  sinks[5]->Wait();
+  EXPECT_EQ(sinks[5]->status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(Message(sinks[5]->status), HasSubstr("6 places are taken, most of them by this"));
+  EXPECT_TRUE(sinks[5]->Answer().empty());
+  EXPECT_TRUE(submit("another", 5).ok());
+  sinks[4]->Wait();
+  EXPECT_EQ(sinks[4]->status.code(), absl::StatusCode::kResourceExhausted);
+  for (const size_t i : {7u, 8u}) {
+    sinks[i]->Wait();
+    EXPECT_TRUE(sinks[i]->status.ok()) << sinks[i]->status;
+  }
+  EXPECT_EQ((*engine)->snapshot().num_displaced, 2);
+  (*engine)->Stop();
+  for (const size_t i : {0u, 1u, 2u, 3u}) {
+    EXPECT_EQ(sinks[i]->status.code(), absl::StatusCode::kUnavailable);
+  }
+}
+
 TEST(Engine, ChecksUploads) {
   TestModel model("tiny_mha");
   const auto engine = Engine::Start(Options(), *model.language);

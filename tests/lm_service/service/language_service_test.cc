@@ -148,6 +148,9 @@ TEST(LanguageServiceTest, NamesWhatIsWrong) {
   request = TextRequest(3, 1);
   request.set_request_id(std::string(129, 'x'));
   EXPECT_THAT(error(request, invalid), HasSubstr("request_id has 129 bytes, the limit is 128"));
+  request = TextRequest(10, 5);
+  request.set_client_id(std::string(129, 'x'));
+  EXPECT_THAT(error(request, invalid), HasSubstr("client_id has 129 bytes, the limit is 128"));
   request = TextRequest(3, 1);
   request.mutable_sampling()->set_top_p(1.5);
   EXPECT_THAT(error(request, invalid), HasSubstr("top_p"));
