@@ -41,6 +41,9 @@ ABSL_FLAG(int64_t, held_image_timeout_ms, 120'000,
 ABSL_FLAG(int64_t, cache_bytes, int64_t{1} << 30, "Bytes of cached embeddings; 0: no cache.");
 ABSL_FLAG(int64_t, max_image_bytes, int64_t{20} << 20, "Bytes of one file at most.");
 ABSL_FLAG(int64_t, max_image_pixels, int64_t{1} << 26, "Pixels of one picture at most.");
+ABSL_FLAG(int64_t, max_decoded_bytes, int64_t{256} << 20,
+          "Bytes of one picture when decoded at most: width, height, bands and bytes of a sample "
+          "multiplied, or what is held while decoding if that is more.");
 ABSL_FLAG(int64_t, drain_timeout_ms, 30'000,
           "How long running calls may go on after SIGTERM, milliseconds.");
 
@@ -83,6 +86,7 @@ absl::Status Options::Validate() {
   }
   engine.image_limits.max_bytes = static_cast<size_t>(max_image_bytes);
   engine.image_limits.max_pixels = absl::GetFlag(FLAGS_max_image_pixels);
+  engine.image_limits.max_decoded_bytes = absl::GetFlag(FLAGS_max_decoded_bytes);
   VL2_RETURN_IF_ERROR(server.Validate());
   VL2_RETURN_IF_ERROR(CheckAdvertised(server.listen, advertise));
   VL2_RETURN_IF_ERROR(engine.Validate());
@@ -100,6 +104,7 @@ absl::StatusOr<v1::ModelInfo> MakeInfo(const Options& options, const Checkpoint&
   auto& limits = *info.mutable_limits();
   limits["max_image_bytes"] = static_cast<int64_t>(options.engine.image_limits.max_bytes);
   limits["max_image_pixels"] = options.engine.image_limits.max_pixels;
+  limits["max_decoded_bytes"] = options.engine.image_limits.max_decoded_bytes;
   limits["max_queued_tiles"] = options.engine.max_queued_tiles;
   limits["max_held_images"] = options.engine.max_held_images;
   limits["max_held_bytes"] = options.engine.max_held_bytes;

@@ -13,7 +13,7 @@
 namespace vl2 {
 
 // Raised with every change of decoding, tiling or normalisation that moves a pixel.
-inline constexpr int kPreprocessingVersion = 1;
+inline constexpr int kPreprocessingVersion = 2;
 
 // 32 bytes: a SHA-256 over the file's digest, the policy, the picture's and the tiles' layout, the
 // preprocessing version and the model. The layout stands for the request's tiling mode: two modes

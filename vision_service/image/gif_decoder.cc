@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <optional>
-#include <vector>
+#include <utility>
 
 #include "runtime/base/status.h"
 
@@ -12,6 +12,9 @@ namespace {
 
 constexpr int kMaxCodeBits = 12;
 constexpr size_t kTableSize = size_t{1} << kMaxCodeBits;
+constexpr int kCodesPerCheck = 1 << 14;
+
+using Colors = std::array<std::array<uint8_t, 3>, 256>;
 
 // A cursor over the file.
 class GifReader {
@@ -89,8 +92,57 @@ class CodeReader {
   int num_held_ = 0;
 };
 
-// Expands the LZW codes into `indices`, in the file's row order.
-absl::Status Expand(GifReader reader, std::vector<uint8_t>& indices) {
+// The frame's rows in the order of the file, from indices to colours in their places.
+class FrameRows {
+ public:
+  FrameRows(const GifHeader& header, const Colors& colors, Image& image)
+      : header_(header), colors_(colors), image_(image) {
+    BeginRow();
+  }
+
+  size_t num_left() const { return num_left_; }
+  // Takes the next pixels; those beyond the last are dropped.
+  void Add(const uint8_t* indices, size_t count) {
+    count = std::min(count, num_left_);
+    num_left_ -= count;
+    while (count > 0) {
+      const size_t run = std::min(count, static_cast<size_t>(header_.frame.width - x_));
+      for (size_t i = 0; i < run; ++i, pixel_ += 3) {
+        std::copy_n(colors_[indices[i]].data(), 3, pixel_);
+      }
+      indices += run;
+      count -= run;
+      x_ += static_cast<int>(run);
+      if (x_ == header_.frame.width) EndRow();
+    }
+  }
+
+ private:
+  void BeginRow() {
+    x_ = 0;
+    pixel_ = image_.row(header_.frame_y + y_) + 3 * header_.frame_x;
+  }
+  void EndRow() {
+    static constexpr std::array<std::pair<int, int>, 4> kPasses = {
+        {{0, 8}, {4, 8}, {2, 4}, {1, 2}}};
+    y_ += header_.interlaced ? kPasses[pass_].second : 1;
+    while (y_ >= header_.frame.height && header_.interlaced && pass_ + 1 < kPasses.size()) {
+      y_ = kPasses[++pass_].first;
+    }
+    if (y_ < header_.frame.height) BeginRow();
+  }
+
+  const GifHeader& header_;
+  const Colors& colors_;
+  Image& image_;
+  size_t num_left_ = static_cast<size_t>(header_.frame.area());
+  size_t pass_ = 0;
+  int x_ = 0, y_ = 0;  // in the frame
+  uint8_t* pixel_ = nullptr;
+};
+
+// Expands the LZW codes, in the file's row order.
+absl::Status Expand(GifReader reader, DecodeMeter& meter, FrameRows& rows) {
   const int root_bits = reader.Byte();
   if (root_bits < 1 || root_bits > 8) {
     return InvalidArgument("GIF is corrupt: code size ", root_bits, ", must be 1 to 8");
@@ -110,11 +162,17 @@ absl::Status Expand(GifReader reader, std::vector<uint8_t>& indices) {
   int num_bits = root_bits + 1;
   int next = end_code + 1;
   int previous = -1;
-  size_t done = 0;
-  while (done < indices.size()) {
+  int codes_until_check = 0;
+  std::array<uint8_t, kTableSize + 1> expanded{};
+  const size_t num_pixels = rows.num_left();
+  while (rows.num_left() > 0) {
+    if (--codes_until_check < 0) {
+      codes_until_check = kCodesPerCheck;
+      VL2_RETURN_IF_ERROR(meter.Check());
+    }
     const std::optional<int> code = codes.Next(num_bits);
     if (!code.has_value() || *code == end_code) {
-      return InvalidArgument("GIF is truncated: ", done, " of ", indices.size(),
+      return InvalidArgument("GIF is truncated: ", num_pixels - rows.num_left(), " of ", num_pixels,
                              " pixels of the first frame");
     }
     if (*code == clear_code) {
@@ -129,15 +187,12 @@ absl::Status Expand(GifReader reader, std::vector<uint8_t>& indices) {
     }
     // The code that is just being defined stands for the previous string and its own first index.
     const auto string = static_cast<size_t>(known ? *code : previous);
-    const size_t string_length = length[string];
+    size_t string_length = length[string];
     size_t walk = string;
-    uint8_t first = 0;
-    for (size_t i = string_length; i-- > 0; walk = prefix[walk]) {
-      first = last[walk];
-      if (done + i < indices.size()) indices[done + i] = first;
-    }
-    done += string_length;
-    if (!known && done < indices.size()) indices[done++] = first;
+    for (size_t i = string_length; i-- > 0; walk = prefix[walk]) expanded[i] = last[walk];
+    const uint8_t first = expanded[0];
+    if (!known) expanded[string_length++] = first;
+    rows.Add(expanded.data(), string_length);
     if (previous >= 0 && next < static_cast<int>(kTableSize)) {
       const auto slot = static_cast<size_t>(next);
       prefix[slot] = static_cast<uint16_t>(previous);
@@ -149,20 +204,6 @@ absl::Status Expand(GifReader reader, std::vector<uint8_t>& indices) {
     previous = *code;
   }
   return absl::OkStatus();
-}
-
-// The frame's row that stands at position `i` in the file.
-std::vector<int> RowOrder(int height, bool interlaced) {
-  std::vector<int> order;
-  order.reserve(static_cast<size_t>(height));
-  if (!interlaced) {
-    for (int y = 0; y < height; ++y) order.push_back(y);
-    return order;
-  }
-  for (const auto& [first, step] : {std::pair{0, 8}, {4, 8}, {2, 4}, {1, 2}}) {
-    for (int y = first; y < height; y += step) order.push_back(y);
-  }
-  return order;
 }
 
 }  // namespace
@@ -218,11 +259,8 @@ absl::StatusOr<GifHeader> ReadGifHeader(std::string_view bytes, int max_frames) 
 }
 
 absl::StatusOr<Image> DecodeGif(std::string_view bytes, const GifHeader& header,
-                                bool white_background) {
-  std::vector<uint8_t> indices(static_cast<size_t>(header.frame.area()));
-  VL2_RETURN_IF_ERROR(Expand(GifReader(bytes, header.data_offset), indices));
-
-  std::array<std::array<uint8_t, 3>, 256> colors;
+                                bool white_background, DecodeMeter& meter) {
+  Colors colors;
   for (size_t i = 0; i < colors.size(); ++i) {
     for (size_t c = 0; c < 3; ++c) {
       const bool listed = 3 * i + 2 < header.palette.size();
@@ -243,14 +281,8 @@ absl::StatusOr<Image> DecodeGif(std::string_view bytes, const GifHeader& header,
       std::copy(behind.begin(), behind.end(), image.data() + i);
     }
   }
-  const uint8_t* index = indices.data();
-  for (const int y : RowOrder(header.frame.height, header.interlaced)) {
-    uint8_t* pixel = image.row(header.frame_y + y) + 3 * header.frame_x;
-    for (int x = 0; x < header.frame.width; ++x, pixel += 3) {
-      const auto& color = colors[*index++];
-      std::copy(color.begin(), color.end(), pixel);
-    }
-  }
+  FrameRows rows(header, colors, image);
+  VL2_RETURN_IF_ERROR(Expand(GifReader(bytes, header.data_offset), meter, rows));
   return image;
 }
 

@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "vision_service/image/decode_meter.h"
 #include "vision_service/image/image.h"
 #include "vision_service/image/tile_plan.h"
 
@@ -37,8 +38,9 @@ struct GifHeader {
 // Walks over the blocks. Frames behind the first may be cut off: they are not shown.
 absl::StatusOr<GifHeader> ReadGifHeader(std::string_view bytes, int max_frames);
 
-// With white_background, pixels that show what is behind are white.
+// Indices become colours as they come: nothing is held beside the picture. With white_background,
+// pixels that show what is behind are white.
 absl::StatusOr<Image> DecodeGif(std::string_view bytes, const GifHeader& header,
-                                bool white_background);
+                                bool white_background, DecodeMeter& meter);
 
 }  // namespace vl2

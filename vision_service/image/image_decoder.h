@@ -1,16 +1,14 @@
 // ImageDecoder: encoded image bytes to upright RGB pixels, limits first.
 //
-// Pixels are those of Pillow's convert("RGB"), which the published processor uses: colour profiles
-// are ignored, CMYK is converted naively, only the first frame or page counts. Exact for everything
-// in tests/vision_service/image/data; where serving differs on purpose: DecodePolicy.
+// Pixels are those of convert("RGB") in Pillow 9.4, which the published processor uses: colour
+// profiles are ignored, CMYK is converted naively, only the first frame or page counts. Exact for
+// everything in tests/vision_service/image/data; where serving differs on purpose: DecodePolicy.
 //
 // Threading: thread-safe, immutable; any number of threads may decode at once.
 // Errors: INVALID_ARGUMENT for anything wrong with the bytes, naming the value and the limit. A
 //   file that is cut off is an error, never a picture with a grey lower half.
-// Limits: ImageLimits, checked on the header before any pixel is decoded. No temporary files.
-//   Peak memory at 2^26 pixels: 240 MB for JPEG, PNG and TIFF (the picture and a few strips), 280
-//   for GIF, 430 for a progressive JPEG, 690 for WebP. A few bytes can ask for that (34 do in
-//   WebP, and seconds of work): bound how many pictures are decoded at once, or lower max_pixels.
+// Limits: ImageLimits, checked on the header before any pixel is decoded, and the meter's. No
+//   temporary files. Peak memory is ImageInfo::decoded_bytes and a few strips at most.
 #pragma once
 
 #include <cstddef>
@@ -18,6 +16,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "vision_service/image/decode_meter.h"
 #include "vision_service/image/image.h"
 #include "vision_service/image/image_format.h"
 #include "vision_service/image/tile_plan.h"
@@ -34,6 +33,9 @@ struct ImageLimits {
   int max_side = 65535;
   // Frames or pages, though only the first is decoded. A longer file is no picture.
   int max_frames = 1000;
+  // ImageInfo::decoded_bytes: what a few bytes of file may ask for. 2^26 pixels of RGB or RGBA fit,
+  // half as many of 16 bits.
+  int64_t max_decoded_bytes = int64_t{256} << 20;
 
   absl::Status Validate() const;
 };
@@ -69,6 +71,12 @@ struct ImageInfo {
   int num_frames = 1;   // frames or pages
   int orientation = 1;  // the Exif tag, 1..8; 1 when there is none
   bool has_alpha = false;
+  // The size cannot change any more when more bytes come. A PNG's tag may stand behind its pixels.
+  bool size_is_final = true;
+  // width · height · bands · bytes of a sample, or what is held while decoding if that is more: the
+  // RGB picture, and beside it the coefficients of a progressive JPEG, strips or tiles of a TIFF,
+  // all of a WebP that is lossless, turned or blended.
+  int64_t decoded_bytes = 0;
 };
 
 class ImageDecoder {
@@ -82,7 +90,10 @@ class ImageDecoder {
   // the header for JPEG, PNG and GIF.
   absl::StatusOr<ImageInfo> ReadHeader(std::string_view bytes, const DecodePolicy& policy) const;
 
-  // The picture; its size is ReadHeader's.
+  // The picture; its size is ReadHeader's for the whole file. CANCELLED when the meter says so.
+  absl::StatusOr<Image> Decode(std::string_view bytes, const DecodePolicy& policy,
+                               DecodeMeter& meter) const;
+  // Without a limit on the work.
   absl::StatusOr<Image> Decode(std::string_view bytes, const DecodePolicy& policy) const;
 
  private:

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 
 #include "runtime/base/status.h"
 
@@ -30,70 +29,6 @@ std::string_view NameOfRefused(std::string_view bytes) {
   if (head.find("<svg") != std::string_view::npos) return "SVG";
   if (HasAt(bytes, 0, "<?xml") || HasAt(bytes, 0, "<")) return "XML or HTML";
   return "";
-}
-
-// Reads the integers of a classic or a big TIFF.
-class TiffReader {
- public:
-  explicit TiffReader(std::string_view bytes)
-      : bytes_(bytes), little_(bytes[0] == 'I'), big_(Read(2, 2) == 43) {}
-
-  bool big() const { return big_; }
-  bool Holds(uint64_t offset, uint64_t num_bytes) const {
-    return offset <= bytes_.size() && num_bytes <= bytes_.size() - offset;
-  }
-  // Zero outside the bytes.
-  uint64_t Read(uint64_t offset, int num_bytes) const {
-    if (!Holds(offset, static_cast<uint64_t>(num_bytes))) return 0;
-    uint64_t value = 0;
-    for (int i = 0; i < num_bytes; ++i) {
-      const auto at =
-          static_cast<size_t>(offset) + static_cast<size_t>(little_ ? num_bytes - 1 - i : i);
-      value = value << 8 | static_cast<uint8_t>(bytes_[at]);
-    }
-    return value;
-  }
-  uint64_t ReadOffset(uint64_t offset) const { return Read(offset, big_ ? 8 : 4); }
-  int count_bytes() const { return big_ ? 8 : 2; }
-  uint64_t entry_bytes() const { return big_ ? 20 : 12; }
-
-  // The first value of the entry at `entry`, for the types SHORT, LONG and LONG8.
-  uint64_t EntryValue(uint64_t entry) const {
-    const uint64_t value_at = entry + (big_ ? 12 : 8);
-    switch (Read(entry + 2, 2)) {
-      case 3:
-        return Read(value_at, 2);
-      case 4:
-        return Read(value_at, 4);
-      case 16:
-        return Read(value_at, 8);
-      default:
-        return 0;
-    }
-  }
-
- private:
-  std::string_view bytes_;
-  bool little_;
-  bool big_;
-};
-
-absl::Status CheckTileSize(const TiffReader& tiff, uint64_t entries, uint64_t count,
-                           int64_t max_pixels) {
-  constexpr uint64_t kTileWidth = 322, kTileLength = 323;
-  uint64_t width = 0, length = 0;
-  for (uint64_t i = 0; i < count; ++i) {
-    const uint64_t entry = entries + i * tiff.entry_bytes();
-    const uint64_t tag = tiff.Read(entry, 2);
-    if (tag == kTileWidth) width = tiff.EntryValue(entry);
-    if (tag == kTileLength) length = tiff.EntryValue(entry);
-  }
-  const auto limit = static_cast<uint64_t>(max_pixels);
-  if (width > limit || length > limit || (width != 0 && length > limit / width)) {
-    return InvalidArgument("TIFF tiles of ", width, " x ", length, " pixels, the limit is ",
-                           max_pixels, " pixels");
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace
@@ -130,43 +65,6 @@ absl::StatusOr<ImageFormat> DetectFormat(std::string_view bytes) {
   return InvalidArgument("image format not recognised in ", bytes.size(), " bytes: ", accepted);
 }
 
-absl::StatusOr<Size> PngHeaderSize(std::string_view bytes) {
-  if (bytes.size() < 33 || !HasAt(bytes, 12, "IHDR")) {
-    return InvalidArgument("PNG is truncated or corrupt: no header chunk in ", bytes.size(),
-                           " bytes");
-  }
-  const auto side = [bytes](size_t offset) {
-    uint32_t value = 0;
-    for (size_t i = 0; i < 4; ++i) value = value << 8 | static_cast<uint8_t>(bytes[offset + i]);
-    return static_cast<int>(std::min<uint32_t>(value, std::numeric_limits<int>::max()));
-  };
-  return Size{side(16), side(20)};
-}
-
-absl::StatusOr<int> CountTiffPages(std::string_view bytes, int max_frames, int64_t max_pixels) {
-  if (bytes.size() < 8) return InvalidArgument("TIFF of ", bytes.size(), " bytes is truncated");
-  const TiffReader tiff(bytes);
-  uint64_t directory = tiff.ReadOffset(tiff.big() ? 8 : 4);
-  int pages = 0;
-  while (directory != 0 && pages <= max_frames) {
-    const auto count_bytes = static_cast<uint64_t>(tiff.count_bytes());
-    if (!tiff.Holds(directory, count_bytes)) {
-      return InvalidArgument("TIFF is truncated: directory of page ", pages + 1, " at byte ",
-                             directory, " of ", bytes.size());
-    }
-    const uint64_t count = tiff.Read(directory, tiff.count_bytes());
-    const uint64_t entries = directory + count_bytes;
-    if (count > bytes.size() || !tiff.Holds(entries, count * tiff.entry_bytes())) {
-      return InvalidArgument("TIFF is truncated: directory of page ", pages + 1, " has ", count,
-                             " entries");
-    }
-    if (pages == 0) VL2_RETURN_IF_ERROR(CheckTileSize(tiff, entries, count, max_pixels));
-    ++pages;
-    directory = tiff.ReadOffset(entries + count * tiff.entry_bytes());
-  }
-  return pages;
-}
-
 int CountJpegScans(std::string_view bytes, int max_scans) {
   // Inside entropy-coded data 0xff is followed by 0x00 or by a restart marker, so the pair 0xff
   // 0xda outside of a segment's payload starts a scan. Payloads are skipped by their length.
@@ -192,6 +90,46 @@ int CountJpegScans(std::string_view bytes, int max_scans) {
     }
   }
   return scans;
+}
+
+int64_t CountHeldJpegSamples(std::string_view bytes) {
+  const auto byte = [bytes](size_t at) {
+    return static_cast<int64_t>(static_cast<uint8_t>(bytes[at]));
+  };
+  const auto pair = [&](size_t at) { return byte(at) << 8 | byte(at + 1); };
+  size_t at = 2;
+  while (at + 4 <= bytes.size()) {
+    const int64_t marker = byte(at) == 0xff ? byte(at + 1) : 0xff;
+    if (marker == 0xff) {  // fill byte or junk
+      ++at;
+      continue;
+    }
+    at += 2;
+    if (marker < 0xc0 || (marker >= 0xd0 && marker <= 0xd9)) continue;
+    const bool is_frame = marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc;
+    if (!is_frame) {
+      at += std::max<size_t>(static_cast<size_t>(pair(at)), 2);
+      continue;
+    }
+    if (at + 8 > bytes.size()) return 0;
+    const int64_t height = pair(at + 3), width = pair(at + 5);
+    const auto num_components = static_cast<size_t>(byte(at + 7));
+    if (at + 8 + 3 * num_components > bytes.size()) return 0;
+    int64_t wide = 1, high = 1, samples_of_unit = 0;
+    for (size_t i = 0; i < num_components; ++i) {
+      const int64_t factors = byte(at + 9 + 3 * i);
+      wide = std::max(wide, factors >> 4);
+      high = std::max(high, factors & 15);
+      samples_of_unit += (factors >> 4) * (factors & 15);
+    }
+    const bool progressive = (marker & 3) == 2;
+    if (!progressive && CountJpegScans(bytes, 1) <= 1) return 0;
+    // Whole blocks of 8 x 8, as many as the largest component has.
+    const int64_t units =
+        ((width + 8 * wide - 1) / (8 * wide)) * ((height + 8 * high - 1) / (8 * high));
+    return units * samples_of_unit * 64;
+  }
+  return 0;
 }
 
 }  // namespace vl2

@@ -11,7 +11,6 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
-#include "vision_service/image/tile_plan.h"
 
 namespace vl2 {
 
@@ -23,17 +22,12 @@ std::string_view Name(ImageFormat format);
 // INVALID_ARGUMENT when empty, refused or unknown.
 absl::StatusOr<ImageFormat> DetectFormat(std::string_view bytes);
 
-// The size a PNG's header chunk claims; INVALID_ARGUMENT when there is none. The decoder wants more
-// than that chunk before it says anything.
-absl::StatusOr<Size> PngHeaderSize(std::string_view bytes);
-
-// Number of pages of a TIFF, counted up to `max_frames` + 1: a longer chain (or a circular one)
-// stops there. INVALID_ARGUMENT when a page's directory lies outside the bytes, or when the first
-// page's tiles are of more than max_pixels each (a decoder allocates them whole).
-absl::StatusOr<int> CountTiffPages(std::string_view bytes, int max_frames, int64_t max_pixels);
-
 // Number of scans of a JPEG, counted up to `max_scans` + 1. Each scan of a progressive file walks
 // over the whole picture again, so a small file can ask for minutes of work.
 int CountJpegScans(std::string_view bytes, int max_scans);
+
+// Samples of all components of a JPEG that a decoder must hold until the last scan has come: 0 when
+// rows can be given out as they come. Counted from the frame header.
+int64_t CountHeldJpegSamples(std::string_view bytes);
 
 }  // namespace vl2

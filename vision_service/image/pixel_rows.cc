@@ -8,6 +8,9 @@
 namespace vl2 {
 namespace {
 
+// Rows turned at a time: enough for runs along upright rows, few enough for the cache.
+constexpr int kStripRows = 16;
+
 // a·b/255, rounded to nearest; a, b in 0..255.
 int MultiplyBytes(int a, int b) {
   const int product = a * b + 128;
@@ -22,11 +25,14 @@ int ToByte(Sample sample) {
 template <typename Sample, ColorModel kColor>
 void Convert(const Sample* in, int width, const PixelLayout& layout, bool flatten, uint8_t* rgb) {
   const int num_samples = layout.num_samples();
+  const int alpha_at = layout.alpha_at();
   const bool clip = sizeof(Sample) == 2 && layout.clip_16_bit_gray;
+  const int invert = sizeof(Sample) == 2 && layout.invert_16_bit_gray ? 0xffff : 0;
   for (int x = 0; x < width; ++x, in += num_samples, rgb += 3) {
     int color[3];
     if constexpr (kColor == ColorModel::kGray) {
-      const int gray = clip ? std::min<int>(in[0], 255) : ToByte(in[0]);
+      const auto value = static_cast<Sample>(in[0] ^ invert);
+      const int gray = clip ? std::min<int>(value, 255) : ToByte(value);
       color[0] = color[1] = color[2] = gray;
     } else if constexpr (kColor == ColorModel::kRgb) {
       for (int c = 0; c < 3; ++c) color[c] = ToByte(in[c]);
@@ -35,7 +41,7 @@ void Convert(const Sample* in, int width, const PixelLayout& layout, bool flatte
       for (int c = 0; c < 3; ++c) color[c] = paper - MultiplyBytes(ToByte(in[c]), paper);
     }
     if (flatten) {
-      const int alpha = ToByte(in[num_samples - 1]);
+      const int alpha = ToByte(in[alpha_at]);
       for (int& value : color) value = 255 - MultiplyBytes(255 - value, alpha);
     }
     for (int c = 0; c < 3; ++c) rgb[c] = static_cast<uint8_t>(color[c]);
@@ -63,7 +69,7 @@ void ConvertRow(const void* samples, int width, const PixelLayout& layout, bool 
   if (layout.is_16_bit) {
     return ConvertSamples(static_cast<const uint16_t*>(samples), width, layout, flatten, rgb);
   }
-  if (layout.color == ColorModel::kRgb && !layout.has_alpha) {
+  if (layout.color == ColorModel::kRgb && layout.num_samples() == 3) {
     std::memcpy(rgb, samples, static_cast<size_t>(width) * 3);
     return;
   }
@@ -74,21 +80,10 @@ Size UprightSize(Size stored, int orientation) {
   return orientation >= 5 ? Size{stored.height, stored.width} : stored;
 }
 
-void PlaceRows(const uint8_t* rgb, size_t stride_bytes, int first_row, int num_rows, Size stored,
-               int orientation, Image& image) {
+UprightPlaces MakeUprightPlaces(Size stored, int orientation, Image& image) {
   VL2_CHECK(orientation >= 1 && orientation <= 8 &&
             image.size() == UprightSize(stored, orientation))
       << stored << " by " << orientation << " into " << image.size();
-  VL2_CHECK(first_row >= 0 && num_rows >= 0 && num_rows <= stored.height - first_row)
-      << "rows " << first_row << "+" << num_rows << " of " << stored;
-  if (orientation == 1) {
-    for (int y = 0; y < num_rows; ++y) {
-      std::memcpy(image.row(first_row + y), rgb + stride_bytes * static_cast<size_t>(y),
-                  image.row_bytes());
-    }
-    return;
-  }
-  // Along each stored axis the upright position moves by a fixed number of bytes.
   const bool transposed = orientation >= 5;
   const bool from_right =
       orientation == 2 || orientation == 3 || orientation == 6 || orientation == 7;
@@ -97,15 +92,43 @@ void PlaceRows(const uint8_t* rgb, size_t stride_bytes, int first_row, int num_r
   const ptrdiff_t along_row = from_right ? -3 : 3;
   const auto row_bytes = static_cast<ptrdiff_t>(image.row_bytes());
   const ptrdiff_t along_column = from_bottom ? -row_bytes : row_bytes;
-  const ptrdiff_t step_x = transposed ? along_column : along_row;
-  const ptrdiff_t step_y = transposed ? along_row : along_column;
-  uint8_t* const origin =
+  UprightPlaces places;
+  places.step_x = transposed ? along_column : along_row;
+  places.step_y = transposed ? along_row : along_column;
+  places.origin =
       image.row(from_bottom ? image.height() - 1 : 0) + (from_right ? 3 * (image.width() - 1) : 0);
-  for (int x = 0; x < stored.width; ++x) {
-    const uint8_t* in = rgb + 3 * x;
-    uint8_t* out = origin + step_x * x + step_y * first_row;
-    for (int y = 0; y < num_rows; ++y, in += stride_bytes, out += step_y) std::copy_n(in, 3, out);
+  return places;
+}
+
+UprightRows::UprightRows(Size stored, int orientation, Image& image)
+    : stored_(stored),
+      upright_(orientation == 1),
+      image_(image),
+      places_(MakeUprightPlaces(stored, orientation, image)) {
+  if (!upright_) strip_.resize(static_cast<size_t>(stored.width) * 3 * kStripRows);
+}
+
+uint8_t* UprightRows::NextRow() {
+  if (num_rows_ == kStripRows) PlaceStrip();
+  const int row = first_row_ + num_rows_;
+  VL2_CHECK(row < stored_.height) << row << " of " << stored_;
+  ++num_rows_;
+  if (upright_) return image_.row(row);
+  return &strip_[static_cast<size_t>(stored_.width) * 3 * static_cast<size_t>(num_rows_ - 1)];
+}
+
+void UprightRows::PlaceStrip() {
+  const size_t row_bytes = static_cast<size_t>(stored_.width) * 3;
+  // Column by column: from orientation 5 on a stored column is a run of an upright row.
+  for (int x = 0; !upright_ && x < stored_.width; ++x) {
+    const uint8_t* in = strip_.data() + 3 * x;
+    uint8_t* out = places_.At(x, first_row_);
+    for (int y = 0; y < num_rows_; ++y, in += row_bytes, out += places_.step_y) {
+      std::copy_n(in, 3, out);
+    }
   }
+  first_row_ += num_rows_;
+  num_rows_ = 0;
 }
 
 }  // namespace vl2

@@ -1,9 +1,10 @@
 #include "tests/vision_service/image/encoded_bytes.h"
 
+#include <algorithm>
+
 #include "runtime/base/check.h"
 
 namespace vl2 {
-namespace {
 
 std::string BigEndian(uint32_t value) {
   std::string bytes;
@@ -17,7 +18,7 @@ std::string LittleEndian(uint32_t value, int num_bytes) {
   return bytes;
 }
 
-std::string Chunk(std::string_view kind, std::string_view data) {
+std::string PngChunk(std::string_view kind, std::string_view data) {
   std::string body(kind);
   body += data;
   uint32_t crc = 0xffffffffu;
@@ -28,9 +29,8 @@ std::string Chunk(std::string_view kind, std::string_view data) {
   return BigEndian(static_cast<uint32_t>(data.size())) + body + BigEndian(~crc);
 }
 
-}  // namespace
-
-std::string PngOf(Size size, int color_type, int depth, std::string_view rows) {
+std::string PngOf(Size size, int color_type, int depth, std::string_view rows,
+                  std::string_view before_data) {
   VL2_CHECK(rows.size() < 65536) << rows.size();
   std::string header =
       BigEndian(static_cast<uint32_t>(size.width)) + BigEndian(static_cast<uint32_t>(size.height));
@@ -46,8 +46,9 @@ std::string PngOf(Size size, int color_type, int depth, std::string_view rows) {
   std::string stream = "\x78\x01\x01" + LittleEndian(length, 2) + LittleEndian(~length, 2);
   stream += rows;
   stream += BigEndian(high << 16 | low);
-  std::string png = "\x89PNG\r\n\x1a\n" + Chunk("IHDR", header);
-  if (!rows.empty()) png += Chunk("IDAT", stream) + Chunk("IEND", "");
+  std::string png = "\x89PNG\r\n\x1a\n" + PngChunk("IHDR", header);
+  png += before_data;
+  if (!rows.empty()) png += PngChunk("IDAT", stream) + PngChunk("IEND", "");
   return png;
 }
 
@@ -80,6 +81,46 @@ std::string TiffWithTiles(Size tile) {
   };
   return std::string("II*\0", 4) + LittleEndian(8, 4) + LittleEndian(2, 2) +
          entry(kTileWidth, tile.width) + entry(kTileLength, tile.height) + LittleEndian(0, 4);
+}
+
+std::string TiffOf(const std::vector<TiffEntry>& entries, std::string_view data, bool big_endian) {
+  const auto number = [big_endian](uint32_t value, int num_bytes) {
+    std::string bytes = LittleEndian(value, num_bytes);
+    if (big_endian) bytes.assign(bytes.rbegin(), bytes.rend());
+    return bytes;
+  };
+  constexpr uint32_t kStripOffsets = 273, kShort = 3, kLong = 4;
+  std::vector<TiffEntry> all = entries;
+  all.push_back({kStripOffsets, {0}});
+  std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.tag < b.tag; });
+  const size_t values_at = 8 + 2 + 12 * all.size() + 4;
+  std::string values;
+  for (const TiffEntry& entry : all) {
+    if (entry.values.size() > 2) values.resize(values.size() + 2 * entry.values.size());
+  }
+  const auto data_at = static_cast<uint32_t>(values_at + values.size());
+  values.clear();
+  std::string tiff = number(big_endian ? 0x4d4d002a : 0x002a4949, 4);
+  tiff += number(8, 4) + number(static_cast<uint32_t>(all.size()), 2);
+  for (const TiffEntry& entry : all) {
+    const auto count = static_cast<uint32_t>(entry.values.size());
+    std::string packed;
+    // One value is a LONG, several are SHORTs.
+    if (count == 1) {
+      packed = number(entry.tag == kStripOffsets ? data_at : entry.values[0], 4);
+    } else {
+      for (const uint32_t value : entry.values) packed += number(value, 2);
+    }
+    tiff += number(entry.tag, 2) + number(count == 1 ? kLong : kShort, 2) + number(count, 4);
+    if (packed.size() > 4) {
+      tiff += number(static_cast<uint32_t>(values_at + values.size()), 4);
+      values += packed;
+    } else {
+      packed.resize(4);
+      tiff += packed;
+    }
+  }
+  return tiff + number(0, 4) + values + std::string(data);
 }
 
 std::string JpegOfScans(std::string_view jpeg, int num_repeats) {

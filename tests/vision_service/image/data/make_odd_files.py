@@ -47,6 +47,20 @@ def png_noise(color_type, depth, channels, *extra, seed=5, **more):
                *extra, **more)
 
 
+def png_adam7(color_type, depth, channels, *extra, seed=6):
+    """Interlaced: seven small pictures of every 8th, 4th, 2nd ... pixel."""
+    raw = b""
+    data = noise(W * H * channels * 2, seed)
+    for x0, y0, dx, dy in ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4),
+                           (1, 0, 2, 2), (0, 1, 1, 2)):
+        row_bytes = (len(range(x0, W, dx)) * channels * depth + 7) // 8
+        for y in range(y0, H, dy) if row_bytes else ():
+            raw += b"\0" + data[y * W:y * W + row_bytes]
+    header = struct.pack(">IIBBBBB", W, H, depth, color_type, 0, 0, 1)
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(extra)
+            + chunk(b"IDAT", zlib.compress(raw, 9)) + chunk(b"IEND", b""))
+
+
 def saved(image, kind, **options):
     out = io.BytesIO()
     image.save(out, kind, **options)
@@ -122,6 +136,15 @@ for depth in (1, 2, 4):
 add("palette8.png", png_noise(3, 8, 1, plte256))
 add("palette8_trns.png", png_noise(3, 8, 1, plte256, chunk(b"tRNS", noise(200, 9))))
 add("palette4_trns.png", png_noise(3, 4, 1, plte, chunk(b"tRNS", b"\x00\x80\xff")))
+for depth in (1, 2, 4, 8, 16):
+    add(f"gray{depth}_adam7.png", png_adam7(0, depth, 1))
+add("palette2_adam7.png", png_adam7(3, 2, 1, chunk(b"PLTE", palette16[:12])))
+add("rgb8_adam7.png", png_adam7(2, 8, 3))
+add("rgba16_adam7.png", png_adam7(6, 16, 4))
+# Indices beyond the palette are grey levels.
+add("palette8_short.png", png_noise(3, 8, 1, chunk(b"PLTE", palette16)))
+add("palette8_short_trns.png", png_noise(3, 8, 1, chunk(b"PLTE", palette16),
+                                         chunk(b"tRNS", noise(9, 9))))
 add("gamma.png", png_noise(2, 8, 3, chunk(b"gAMA", struct.pack(">I", 100000)),
                            chunk(b"cHRM", struct.pack(">8I", *range(1000, 9000, 1000)))))
 add("background.png", png_noise(6, 8, 4, chunk(b"bKGD", struct.pack(">HHH", 255, 0, 0))))
