@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "absl/flags/flag.h"
 #include "gateway/http/http_server.h"
@@ -40,9 +41,10 @@ ABSL_FLAG(std::string, allowed_hosts, "",
           "Names (the Host header) that a gateway on a loopback address without a key answers to, "
           "beside loopback names and names without a dot; comma-separated, * for every name, which "
           "also lets web pages of other origins post.");
-ABSL_FLAG(std::string, trusted_proxies, "",
-          "Addresses and networks, comma-separated (10.0.0.0/8), whose X-Forwarded-For or Forwarded "
-          "says which client a request comes from.");
+ABSL_FLAG(
+    std::string, trusted_proxies, "",
+    "Addresses and networks, comma-separated (10.0.0.0/8), whose X-Forwarded-For or Forwarded "
+    "says which client a request comes from.");
 ABSL_FLAG(double, temperature, 0.4, "Sampling temperature when a request has none.");
 ABSL_FLAG(double, top_p, 0.9, "top_p when a request has none.");
 ABSL_FLAG(int64_t, top_k, 50, "top_k when a request has none; 0: off.");
@@ -52,7 +54,7 @@ ABSL_FLAG(int64_t, max_connections, 4096, "HTTP connections at a time.");
 ABSL_FLAG(int64_t, max_in_flight, 256, "Chat requests at a time, for HTTP and gRPC each.");
 ABSL_FLAG(int64_t, max_body_bytes, int64_t{64} << 20, "Bytes of a request.");
 ABSL_FLAG(int64_t, max_held_body_bytes, int64_t{1} << 30,
-          "Bytes of all HTTP chat requests in flight together.");
+          "Bytes of all chat requests in flight together, for HTTP and gRPC each.");
 ABSL_FLAG(int64_t, body_timeout_ms, 60'000,
           "Time for the body of an HTTP chat request to arrive, milliseconds.");
 ABSL_FLAG(int64_t, min_body_rate, 16 << 10,
@@ -142,6 +144,8 @@ absl::Status Options::Fill() {
   chat.model_name = name;
   chat.sampling = sampling;
   chat.max_in_flight = http.max_in_flight;
+  chat.max_held_bytes = http.max_held_body_bytes;
+  chat.trusted_proxies = http.trusted_proxies;
   chat.request_timeout = http.request_timeout;
   grpc.service_name = "gateway";
   grpc.listen = absl::GetFlag(FLAGS_grpc_listen);
@@ -177,7 +181,9 @@ void WatchUpstreams(Metrics& metrics, const Upstreams& upstreams, const ChatServ
     }
     samples.Gauge("vl2_gateway_ready", "1 when requests can be served", upstreams.Ready().ok());
     samples.Gauge("vl2_gateway_grpc_requests_in_flight", "Chat requests over gRPC being served",
-                  static_cast<double>(chat.num_in_flight()));
+                  static_cast<double>(chat.admission().num_in_flight()));
+    samples.Gauge("vl2_gateway_grpc_held_bytes", "Bytes of chat requests over gRPC",
+                  static_cast<double>(chat.admission().num_bytes()));
   });
 }
 
@@ -214,8 +220,13 @@ absl::Status Run(TerminationSignal& signal) {
   const int number = signal.Wait();
   Log(Severity::kInfo, "stopping", {{"signal", number}});
   server->SetServing(false);
-  http->Drain(options.drain_timeout);
-  server->Drain();
+  // Both at once: there is one deadline. Calls over gRPC are told why they end just before theirs.
+  timers.At(Clock::now() + options.drain_timeout,
+            [&chat] { chat.EndAll(absl::UnavailableError("the server is shutting down")); });
+  std::thread http_drain([&] { http->Drain(options.drain_timeout); });
+  constexpr int64_t kGoodbyeMs = 2000;
+  server->Drain(options.drain_timeout.count() + kGoodbyeMs);
+  http_drain.join();
   return absl::OkStatus();
 }
 

@@ -1,8 +1,8 @@
 // AnswerChat: one chat request over HTTP, from its body to the end of its answer.
 //
-// The status line waits for the first token, so that what is refused is refused with a status of its
-// own, streamed or not; for no longer, though, than a client should be left in silence. A stream that
-// has begun ends with "[DONE]", after an error event where it failed.
+// The status line waits for the first token, so that what is refused is refused with a status of
+// its own, streamed or not; for no longer, though, than a client should be left in silence. A
+// stream that has begun ends with "[DONE]", after an error event where it failed.
 //
 // Threading: the connection's strand. Ends by itself soon after the inbox has been interrupted.
 #pragma once

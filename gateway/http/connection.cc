@@ -17,12 +17,12 @@
 #include "boost/beast/http/write.hpp"
 #include "gateway/http/chat_exchange.h"
 #include "gateway/http/chat_response.h"
-#include "gateway/http/client_identity.h"
 #include "gateway/http/growing_body.h"
 #include "gateway/http/request_head.h"
 #include "gateway/http/responses.h"
 #include "gateway/http/socket_deadline.h"
 #include "gateway/http/web_page.h"
+#include "gateway/session/client_identity.h"
 #include "openssl/crypto.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
@@ -194,9 +194,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
     }
     const bool known = models || head.path == "/" || head.path == "/healthz" ||
                        head.path == "/readyz" || head.path == kChatPath;
-    Response refusal =
-        Error(absl::NotFoundError(known ? "this address does not take that method"
-                                        : "there is nothing at this address"));
+    Response refusal = Error(absl::NotFoundError(known ? "this address does not take that method"
+                                                       : "there is nothing at this address"));
     if (known) {
       refusal.result(http::status::method_not_allowed);
       refusal.set(http::field::allow, head.path == kChatPath ? "POST" : "GET, HEAD");
@@ -243,9 +242,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
                    Dump({{"object", "list"}, {"data", Json::array({model})}}));
     }
     if (*asked == name) return Reply(200, "application/json", Dump(model));
-    return Error(ParamError("model", Cat("there is no model \"", asked->substr(0, 100), "\" here, only \"",
-                                         name, "\""),
-                            "model_not_found"));
+    return Error(ParamError(
+        "model", Cat("there is no model \"", asked->substr(0, 100), "\" here, only \"", name, "\""),
+        "model_not_found"));
   }
 
   asio::awaitable<bool> ServeChat(std::optional<Parser>& parser, const RequestHead& head) {
@@ -264,8 +263,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
       Count(kChatPath, HttpStatusOf(admitted));
       co_return co_await RefuseUnread(admitted);
     }
-    exchange.ticket = state_->admission.Begin(
-        exchange.client_id, InterruptOf(exchange.inbox), Clock::now());
+    exchange.ticket =
+        state_->admission.Begin(exchange.client_id, InterruptOf(exchange.inbox), Clock::now());
     const absl::Status read = co_await ReadBody(*parser, *exchange.inbox, *exchange.ticket);
     if (absl::IsCancelled(read)) {
       Count(kChatPath, 499);
@@ -286,11 +285,12 @@ class Connection : public std::enable_shared_from_this<Connection> {
       co_return co_await Write(refusal);
     }
     // From here on a client that leaves ends its request, whatever is being done for it.
-    const auto watch = state_->departures->Start(
-        socket_.native_handle(), [weak = weak_from_this(), inbox = exchange.inbox] {
-          inbox->Interrupt(ClientLeft());
-          if (const auto self = weak.lock()) self->EndWrites();
-        });
+    const auto watch = state_->departures->Start(socket_.native_handle(),
+                                                 [weak = weak_from_this(), inbox = exchange.inbox] {
+                                                   inbox->Interrupt(ClientLeft());
+                                                   if (const auto self = weak.lock())
+                                                     self->EndWrites();
+                                                 });
     const ExchangeResult result = co_await AnswerChat(socket_, deadline_, std::move(exchange));
     Count(kChatPath, result.status);
     co_return result.keep_alive;
@@ -316,8 +316,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
     });
   }
 
-  // Reads the body into the parser; the ticket holds each byte as it comes. CANCELLED: the client has
-  // left. DEADLINE_EXCEEDED: it sends too slowly. OUT_OF_RANGE: more than max_body_bytes.
+  // Reads the body into the parser; the ticket holds each byte as it comes. CANCELLED: the client
+  // has left. DEADLINE_EXCEEDED: it sends too slowly. OUT_OF_RANGE: more than max_body_bytes.
   asio::awaitable<absl::Status> ReadBody(Parser& parser, ExchangeInbox& inbox,
                                          AdmissionController::Ticket& ticket) {
     error_code error;
@@ -395,9 +395,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   asio::awaitable<bool> RefuseBody(Parser& parser) {
     style_.keep_alive = false;
-    const uint64_t limit = parser.get().method() == http::verb::post ? state_->options.max_body_bytes
-                                                                    : kMaxPlainBodyBytes;
-    Response response = Error(InvalidArgument("the request's body has more than ", limit, " bytes"));
+    const uint64_t limit = parser.get().method() == http::verb::post
+                               ? state_->options.max_body_bytes
+                               : kMaxPlainBodyBytes;
+    Response response =
+        Error(InvalidArgument("the request's body has more than ", limit, " bytes"));
     response.result(http::status::payload_too_large);
     co_await Write(response);
     co_await Linger();

@@ -1,11 +1,11 @@
 // DepartureWatch: tells when the peer of a connection has left, whatever it has sent before.
 //
 // A peer has left when it has closed or half-closed its side, or reset the connection. Bytes that
-// nobody has read yet do not hide that, and stay in the socket: a socket cannot tell it by itself, so
-// this asks epoll for it.
+// nobody has read yet do not hide that, and stay in the socket: a socket cannot tell it by itself,
+// so this asks epoll for it.
 //
-// Owns: the epoll instance. Threading: thread-safe; callbacks run on threads of the executor and must
-// be short. A Watch goes before its descriptor is closed.
+// Owns: the epoll instance. Threading: thread-safe; callbacks run on threads of the executor and
+// must be short. A Watch goes before its descriptor is closed.
 #pragma once
 
 #include <cstdint>
@@ -43,7 +43,8 @@ class DepartureWatch {
   };
 
   // `left` is called once when the peer leaves, at once when it has left already. Null when the
-  // system has no room for another watch: that peer's leaving is then noticed when it is written to.
+  // system has no room for another watch: that peer's leaving is then noticed when it is written
+  // to.
   std::unique_ptr<Watch> Start(int descriptor, std::function<void()> left);
 
   int64_t num_watched() const;

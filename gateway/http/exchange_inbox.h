@@ -2,8 +2,8 @@
 //
 // The exchange's coroutine waits here and nowhere else (its own writes aside): results of work on
 // other threads, the session's events, the client's leaving, the server's wish that it end. Nothing
-// is ever cancelled by ending a coroutine from outside; when the exchange is over it closes its inbox,
-// and what others still bring is dropped.
+// is ever cancelled by ending a coroutine from outside; when the exchange is over it closes its
+// inbox, and what others still bring is dropped.
 //
 // Threading: Push, Interrupt and Adopt from any thread; the rest on the strand of `executor`.
 #pragma once

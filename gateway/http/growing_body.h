@@ -1,7 +1,7 @@
 // GrowingBody: a request's body in a string whose memory grows with what has arrived.
 //
-// Beast's string_body reserves what the header tells, before a byte of it is there: many clients that
-// tell much and send nothing would take the address space of all.
+// Beast's string_body reserves what the header tells, before a byte of it is there: many clients
+// that tell much and send nothing would take the address space of all.
 #pragma once
 
 #include <cstdint>

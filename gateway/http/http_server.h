@@ -6,9 +6,10 @@
 //   GET  /readyz                200, or 503 with the reason
 //   GET  /                      the web page
 //
-// A client that goes away ends its request at once, and one that half-closes its side counts as gone.
-// Every connection is a coroutine on a strand; parsing large bodies happens on threads of its own.
-// When connections or descriptors run out, those that wait for no answer are closed, oldest first.
+// A client that goes away ends its request at once, and one that half-closes its side counts as
+// gone. Every connection is a coroutine on a strand; parsing large bodies happens on threads of its
+// own. When connections or descriptors run out, those that wait for no answer are closed, oldest
+// first.
 //
 // Owns: listener, connections, threads. Borrows the backend. Threading: thread-safe.
 // Limits: HttpOptions. Errors: UNAVAILABLE when the address cannot be bound.
@@ -21,9 +22,9 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "gateway/http/client_identity.h"
 #include "gateway/http/image_fetcher.h"
 #include "gateway/session/chat_session.h"
+#include "gateway/session/client_identity.h"
 #include "runtime/rpc/metrics.h"
 
 namespace vl2::gateway {
@@ -31,13 +32,13 @@ namespace vl2::gateway {
 struct HttpOptions {
   std::string listen = "127.0.0.1:0";
   std::string model_name;
-  std::string api_key;      // empty: no authentication
+  std::string api_key;  // empty: no authentication
   // Origins whose pages may call, comma-separated, or "*"; empty: none but the server's own.
   std::string cors_origin;
   // Names that a loopback server without a key answers to, see WebPageRules.
   std::string allowed_hosts;
   TrustedProxies trusted_proxies;  // may say on whose behalf they ask
-  SamplingChoice sampling;  // defaults of requests
+  SamplingChoice sampling;         // defaults of requests
   int num_threads = 2;
   int num_parse_threads = 2;
   int64_t max_connections = 4096;

@@ -156,8 +156,9 @@ ImageFetcher::ImageFetcher(ImageFetchOptions options)
 ImageFetcher::~ImageFetcher() = default;
 
 // The host's addresses, all of them allowed.
-asio::awaitable<absl::StatusOr<ImageFetcher::Endpoints>> ImageFetcher::Resolve(
-    const ImageUrl& url, TimePoint until, FetchStop& stop) {
+asio::awaitable<absl::StatusOr<ImageFetcher::Endpoints>> ImageFetcher::Resolve(const ImageUrl& url,
+                                                                               TimePoint until,
+                                                                               FetchStop& stop) {
   NameResolver::Addresses addresses;
   if (const auto numeric = NumericAddress(url.host)) {
     addresses.push_back(*numeric);
@@ -217,8 +218,8 @@ asio::awaitable<absl::StatusOr<ImageFetcher::Answer>> ImageFetcher::Get(
                                     asio::redirect_error(asio::use_awaitable, error));
     if (stop.stopped()) co_return Stopped();
     if (error) co_return Unreachable(url, error);
-    status = co_await Exchange(stream, url, options_.max_bytes, ticket, answer.redirect,
-                               answer.body);
+    status =
+        co_await Exchange(stream, url, options_.max_bytes, ticket, answer.redirect, answer.body);
   } else {
     status = co_await Exchange(tcp, url, options_.max_bytes, ticket, answer.redirect, answer.body);
   }

@@ -5,8 +5,8 @@
 // answer of the name service cannot lead elsewhere. Every redirect is checked in the same way.
 // Certificates are verified against the system's authorities (SSL_CERT_FILE, SSL_CERT_DIR).
 //
-// Names are looked up beside everything else (NameResolver), so that a silent name server, or a silent
-// host, costs its own request `timeout` and nobody else anything.
+// Names are looked up beside everything else (NameResolver), so that a silent name server, or a
+// silent host, costs its own request `timeout` and nobody else anything.
 //
 // Threading: Fetch from any coroutine on a strand of its own.
 // Errors: INVALID_ARGUMENT when the address is refused or gives no picture, UNAVAILABLE when the

@@ -27,8 +27,8 @@ struct ImageUrl {
   std::string HostHeader() const;
 
   // Spaces around are dropped; what browsers escape in a path or query is escaped.
-  // INVALID_ARGUMENT for another scheme, user names, control characters, a host with other characters
-  // than names have, a port outside [1, 65535], an empty host, more than kMaxBytes.
+  // INVALID_ARGUMENT for another scheme, user names, control characters, a host with other
+  // characters than names have, a port outside [1, 65535], an empty host, more than kMaxBytes.
   static absl::StatusOr<ImageUrl> Parse(std::string_view text);
   // `location` of a redirect: a whole address, or one relative to this (RFC 3986, 5.2).
   absl::StatusOr<ImageUrl> Redirect(std::string_view location) const;

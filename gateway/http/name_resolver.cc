@@ -181,10 +181,9 @@ class NameResolver::Core {
   // Until something is to be read, a try has taken too long, or somebody asks.
   void Wait() {
     std::array<ares_socket_t, ARES_GETSOCK_MAXNUM> sockets;
-    const int wanted =
-        channel_ == nullptr
-            ? 0
-            : ares_getsock(channel_, sockets.data(), static_cast<int>(sockets.size()));
+    const int wanted = channel_ == nullptr ? 0
+                                           : ares_getsock(channel_, sockets.data(),
+                                                          static_cast<int>(sockets.size()));
     std::vector<pollfd> polled = {{.fd = wake_, .events = POLLIN, .revents = 0}};
     for (int i = 0; i < static_cast<int>(sockets.size()); ++i) {
       short events = 0;

@@ -20,7 +20,7 @@ struct RequestHead {
   // All values of a name, joined with commas.
   std::string x_forwarded_for;
   std::string forwarded;
-  std::string origin;  // of the web page that asks; empty: none says so
+  std::string origin;      // of the web page that asks; empty: none says so
   bool posts = false;      // a POST
   bool json_type = false;  // of its body
   // Told by browsers: the page comes from another site.
@@ -33,18 +33,17 @@ struct RequestHead {
 
 // Target forms: origin ("/path"), absolute ("http://host/path", whose host counts), "*".
 // INVALID_ARGUMENT for anything else.
-absl::Status ReadRequestHead(const boost::beast::http::request_header<>& header,
-                             RequestHead& head);
+absl::Status ReadRequestHead(const boost::beast::http::request_header<>& header, RequestHead& head);
 
 // Which web pages may call, and by which names this server is called.
 class WebPageRules {
  public:
   struct Options {
-    std::string origins;        // comma-separated origins, or "*"; empty: no page of another origin
+    std::string origins = {};  // comma-separated origins, or "*"; empty: no page of another origin
     // Names beside loopback ones and those without a dot, comma-separated; "*": every one.
-    std::string allowed_hosts;
-    bool loopback = false;      // listens where this machine alone reaches it
-    bool has_key = false;       // clients must show a key
+    std::string allowed_hosts = {};
+    bool loopback = false;  // listens where this machine alone reaches it
+    bool has_key = false;   // clients must show a key
   };
   explicit WebPageRules(const Options& options);
 

@@ -35,8 +35,7 @@ ServerState::ServerState(const HttpOptions& options, const ChatBackend& backend,
                                        "Milliseconds from a request's arrival to its first token",
                                        DecimalBounds(1, 100'000))),
       prompt_tokens(metrics.Counter("vl2_gateway_prompt_tokens_total", "Tokens of prompts")),
-      generated_tokens(
-          metrics.Counter("vl2_gateway_generated_tokens_total", "Tokens of answers")),
+      generated_tokens(metrics.Counter("vl2_gateway_generated_tokens_total", "Tokens of answers")),
       fetcher(options.fetch),
       admission(options.max_in_flight, options.max_held_body_bytes),
       parse_threads(static_cast<size_t>(options.num_parse_threads)) {}

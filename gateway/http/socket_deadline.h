@@ -1,8 +1,9 @@
 // SocketDeadline: ends what a socket waits for when it takes too long.
 //
 // At its time the socket's operations end with operation_aborted, again and again until it is
-// stopped, so that one that begins in the same moment ends too. The socket stays open: an answer can
-// still be written. Setting a later time costs nothing, so it may be set before every operation.
+// stopped, so that one that begins in the same moment ends too. The socket stays open: an answer
+// can still be written. Setting a later time costs nothing, so it may be set before every
+// operation.
 //
 // Threading: the socket's strand. The socket outlives this.
 #pragma once

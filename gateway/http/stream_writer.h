@@ -1,8 +1,8 @@
 // StreamWriter: writes a response whose length is not known before: in chunks, or, to a client of
 // HTTP/1.0, up to the connection's end.
 //
-// Threading: the connection's strand. Errors: failed() after the first write that did not get through
-// or took longer than kWriteTimeout; later writes do nothing.
+// Threading: the connection's strand. Errors: failed() after the first write that did not get
+// through or took longer than kWriteTimeout; later writes do nothing.
 #pragma once
 
 #include <chrono>

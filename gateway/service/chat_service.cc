@@ -18,14 +18,24 @@ namespace {
 class ChatCall final : public grpc::ServerWriteReactor<v1::ChatEvent>,
                        public std::enable_shared_from_this<ChatCall> {
  public:
-  ChatCall(std::atomic<int64_t>* in_flight, size_t max_waiting_events)
-      : in_flight_(in_flight), max_waiting_events_(max_waiting_events) {
-    ++*in_flight_;
+  explicit ChatCall(size_t max_waiting_events) : max_waiting_events_(max_waiting_events) {}
+
+  // Keeps this alive until OnDone.
+  AdmissionController::Ticket& Admit(AdmissionController& admission, const std::string& client) {
+    self_ = shared_from_this();
+    ticket_ = admission.Begin(
+        client,
+        [weak = weak_from_this()](const absl::Status& status) {
+          const auto self = weak.lock();
+          if (self == nullptr) return;
+          self->End(status);
+          self->CancelSession();
+        },
+        AdmissionController::Clock::now());
+    return *ticket_;
   }
-  ~ChatCall() override { --*in_flight_; }
 
   void Start(const ChatBackend& backend, absl::StatusOr<ChatTask> task) {
-    self_ = shared_from_this();
     if (!task.ok()) return End(task.status());
     auto session =
         ChatSession::Start(backend, *std::move(task), [weak = weak_from_this()](ChatEvent event) {
@@ -70,6 +80,7 @@ class ChatCall final : public grpc::ServerWriteReactor<v1::ChatEvent>,
   void OnEvent(ChatEvent event) {
     const auto* end = std::get_if<ChatEnd>(&event);
     if (end != nullptr && !end->status.ok()) return End(end->status);
+    if (std::holds_alternative<TextDelta>(event)) ticket_->SetAnswering();
     auto wire = ToWire(event);
     if (!wire) return;
     bool overrun = false;
@@ -109,9 +120,9 @@ class ChatCall final : public grpc::ServerWriteReactor<v1::ChatEvent>,
     Finish(StatusToGrpc(*status_));
   }
 
-  std::atomic<int64_t>* const in_flight_;
   const size_t max_waiting_events_;
   std::shared_ptr<ChatCall> self_;
+  std::unique_ptr<AdmissionController::Ticket> ticket_;
 
   Mutex mutex_;
   std::shared_ptr<ChatSession> session_ ABSL_GUARDED_BY(mutex_);
@@ -123,15 +134,28 @@ class ChatCall final : public grpc::ServerWriteReactor<v1::ChatEvent>,
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
+// All values of a metadata key, in order.
+std::string Joined(const grpc::CallbackServerContext& context, const char* key) {
+  std::string all;
+  const auto [begin, end] = context.client_metadata().equal_range(key);
+  for (auto it = begin; it != end; ++it) {
+    if (!all.empty()) all += ", ";
+    all.append(it->second.data(), it->second.size());
+  }
+  return all;
+}
+
 }  // namespace
 
 absl::StatusOr<ChatTask> ChatServiceImpl::Admit(const grpc::CallbackServerContext& context,
-                                                const v1::ChatRequest& request) const {
-  if (num_in_flight_ > options_.max_in_flight) {
-    return absl::ResourceExhaustedError(
-        Cat("the gateway is at its limit of ", options_.max_in_flight, " requests in flight"));
-  }
+                                                const v1::ChatRequest& request,
+                                                const std::string& client,
+                                                AdmissionController::Ticket& ticket) const {
+  VL2_RETURN_IF_ERROR(
+      ticket.Grow(static_cast<int64_t>(request.ByteSizeLong()), AdmissionController::Clock::now()));
+  VL2_RETURN_IF_ERROR(ticket.Enter());
   VL2_ASSIGN_OR_RETURN(ChatTask task, TaskOf(request, options_.sampling));
+  task.client_id = client;
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
       context.deadline() - std::chrono::system_clock::now());
   task.deadline = Clock::now() + std::min(left, options_.request_timeout);
@@ -140,8 +164,12 @@ absl::StatusOr<ChatTask> ChatServiceImpl::Admit(const grpc::CallbackServerContex
 
 grpc::ServerWriteReactor<v1::ChatEvent>* ChatServiceImpl::Chat(grpc::CallbackServerContext* context,
                                                                const v1::ChatRequest* request) {
-  auto call = std::make_shared<ChatCall>(&num_in_flight_, options_.max_waiting_events);
-  call->Start(backend_, Admit(*context, *request));
+  auto call = std::make_shared<ChatCall>(options_.max_waiting_events);
+  const std::string client = ClientId(
+      ClientAddress(AddressOfGrpcPeer(context->peer()), Joined(*context, "x-forwarded-for"),
+                    Joined(*context, "forwarded"), options_.trusted_proxies));
+  AdmissionController::Ticket& ticket = call->Admit(admission_, client);
+  call->Start(backend_, Admit(*context, *request, client, ticket));
   return call.get();
 }
 

@@ -1,16 +1,21 @@
 // ChatServiceImpl: vl2.v1.ChatService on the sessions that HTTP uses too.
 //
+// Clients are told apart as over HTTP (ClientIdentity; the metadata x-forwarded-for and forwarded
+// count from trusted proxies), and share what there is in the same way (AdmissionController).
+//
 // Borrows the backend. Threading: thread-safe. Errors: statuses of the session; RESOURCE_EXHAUSTED
-// beyond max_in_flight and for clients that do not read.
+// beyond max_in_flight or max_held_bytes and for clients that do not read.
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <string>
 
 #include "absl/status/statusor.h"
+#include "gateway/session/admission_controller.h"
 #include "gateway/session/chat_session.h"
+#include "gateway/session/client_identity.h"
 #include "vl2/v1/chat.grpc.pb.h"
 
 namespace vl2::gateway {
@@ -19,6 +24,8 @@ struct ChatServiceOptions {
   std::string model_name;
   SamplingChoice sampling;  // defaults of requests
   int64_t max_in_flight = 256;
+  int64_t max_held_bytes = int64_t{1} << 30;  // of messages of requests in flight
+  TrustedProxies trusted_proxies;
   size_t max_waiting_events = 4096;  // for a client that reads slowly
   std::chrono::milliseconds request_timeout{600'000};
   int64_t max_message_bytes = 0;  // as the server is set up; for clients to know
@@ -33,7 +40,8 @@ class ChatServiceImpl final : public v1::ChatService::CallbackService {
       : options_(options),
         backend_(backend),
         info_(std::move(info)),
-        cluster_(std::move(cluster)) {}
+        cluster_(std::move(cluster)),
+        admission_(options.max_in_flight, options.max_held_bytes) {}
 
   grpc::ServerWriteReactor<v1::ChatEvent>* Chat(grpc::CallbackServerContext* context,
                                                 const v1::ChatRequest* request) override;
@@ -44,17 +52,21 @@ class ChatServiceImpl final : public v1::ChatService::CallbackService {
                                            const v1::GetClusterInfoRequest* request,
                                            v1::ClusterInfo* response) override;
 
-  int64_t num_in_flight() const { return num_in_flight_; }
+  const AdmissionController& admission() const { return admission_; }
+
+  // Ends all running chats with `status`.
+  void EndAll(const absl::Status& status) { admission_.EndAll(status); }
 
  private:
   absl::StatusOr<ChatTask> Admit(const grpc::CallbackServerContext& context,
-                                 const v1::ChatRequest& request) const;
+                                 const v1::ChatRequest& request, const std::string& client,
+                                 AdmissionController::Ticket& ticket) const;
 
   const ChatServiceOptions options_;
   const ChatBackend backend_;
   const std::function<absl::StatusOr<v1::ModelInfo>()> info_;
   const std::function<v1::ClusterInfo()> cluster_;
-  std::atomic<int64_t> num_in_flight_{0};
+  AdmissionController admission_;
 };
 
 }  // namespace vl2::gateway

@@ -91,8 +91,8 @@ AdmissionController::Requests::iterator AdmissionController::SlowestBody(Request
   return slowest;
 }
 
-AdmissionController::Requests::iterator AdmissionController::NewestOfGreediest(
-    int64_t Held::*what, int64_t own) {
+AdmissionController::Requests::iterator AdmissionController::NewestOfGreediest(int64_t Held::*what,
+                                                                               int64_t own) {
   const std::string* greediest = nullptr;
   int64_t most = own;
   for (const auto& [client, held] : held_) {
@@ -130,9 +130,9 @@ absl::Status AdmissionController::Grow(Requests::iterator request, int64_t bytes
         other = NewestOfGreediest(&Held::bytes, held_[request->client].bytes);
       }
       if (other == requests_.end()) {
-        status = absl::ResourceExhaustedError(Cat("the requests in flight hold ",
-                                                  num_bytes_ - bytes, " bytes, the limit is ",
-                                                  max_bytes_, "; try again"));
+        status =
+            absl::ResourceExhaustedError(Cat("the requests in flight hold ", num_bytes_ - bytes,
+                                             " bytes, the limit is ", max_bytes_, "; try again"));
         Count(*request, -1);
         request->ended = true;
         break;

@@ -1,8 +1,8 @@
 // AdmissionController: which chat requests the gateway holds at a time, and who makes room.
 //
-// A request is reading (its body is still on the way), waiting (taken; nothing of an answer has been
-// sent), or answering. Bytes count from the first one on, a slot from waiting on. Reading takes no
-// slot, so that slow senders cannot keep others out.
+// A request is reading (its body is still on the way), waiting (taken; nothing of an answer has
+// been sent), or answering. Bytes count from the first one on, a slot from waiting on. Reading
+// takes no slot, so that slow senders cannot keep others out.
 //
 // Limits bind when they are reached, and only then:
 // - bytes: of the bodies that are being read, the one with the lowest rate is ended, be it the one
@@ -49,8 +49,8 @@ class AdmissionController {
   // A request whose body begins to arrive now. Outlived by this.
   std::unique_ptr<Ticket> Begin(std::string client, EndRequest end, Clock::time_point now);
 
-  // Whether a request of this client would find a slot now: refuses early what could only be refused
-  // later. OK promises nothing.
+  // Whether a request of this client would find a slot now: refuses early what could only be
+  // refused later. OK promises nothing.
   absl::Status CheckRoom(const std::string& client);
 
   // Tells all requests, answering ones too, to end.

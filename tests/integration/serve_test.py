@@ -214,6 +214,30 @@ class ServeTest(unittest.TestCase):
         ahead = self.raw((health + b"\r\n") * 2 + health + b"Connection: close\r\n\r\n")
         self.assertEqual(ahead.count(b"HTTP/1.1 200"), 3)
 
+    def test_request_lines_of_all_forms(self):
+        close = b"Host: x\r\nConnection: close\r\n\r\n"
+        for head in (b"\r\nGET /v1/models HTTP/1.1\r\n", b"\r\n\r\n\nGET /v1/models HTTP/1.1\r\n",
+                     b"GET http://localhost/v1/models HTTP/1.1\r\n", b"GET /v1/models/tiny_mha HTTP/1.1\r\n",
+                     b"GET http://localhost:80/v1/models/tiny%5Fmha?x HTTP/1.1\r\n"):
+            self.assertIn(b"HTTP/1.1 200", self.raw(head + close)[:20], head)
+        self.assertIn(b"HTTP/1.1 400", self.raw(b"\r\n" * 50 + b"GET / HTTP/1.1\r\n" + close)[:20])
+        missing = self.raw(b"GET /v1/models/other HTTP/1.1\r\n" + close)
+        self.assertIn(b"HTTP/1.1 404", missing)
+        self.assertIn(b"model_not_found", missing)
+
+    def test_web_pages(self):
+        """A page of another origin cannot use a server of this machine alone; see WebPageRules."""
+        def status(headers):
+            return self.cluster.request("POST", "/v1/chat/completions", ask("Hi", max_tokens=1), headers)[0]
+
+        self.assertEqual(status({"Host": "rebound.example"}), 403)
+        self.assertEqual(status({"Host": "localhost:1"}), 200)
+        self.assertEqual(status({"Origin": "https://evil.example", "Content-Type": "text/plain"}), 403)
+        self.assertEqual(status({"Origin": "http://" + self.cluster.http, "Content-Type": "text/plain"}), 200)
+        self.assertEqual(self.cluster.request("GET", "/healthz", None, {"Host": "rebound.example"})[0], 200)
+        self.assertEqual(self.cluster.request("OPTIONS", "/v1/chat/completions", None, {
+            "Origin": "https://evil.example", "Access-Control-Request-Method": "POST"})[0], 405)
+
     def test_old_clients_and_expect(self):
         body = json.dumps(ask("Hi", max_tokens=2, stream=True)).encode()
         old = self.raw(b"POST /v1/chat/completions HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s"
@@ -247,6 +271,19 @@ class LimitsTest(unittest.TestCase):
         status, headers, _ = self.cluster.request("GET", "/v1/models", None, key)
         self.assertEqual(status, 200)
         self.assertEqual(headers["Access-Control-Allow-Origin"], "https://a.example")
+
+        # What a browser asks before the openai client's request.
+        asked = "authorization,content-type,x-stainless-os,x-stainless-retry-count,openai-organization,x-api-key"
+        status, headers, _ = self.cluster.request("OPTIONS", path, None, {
+            "Origin": "https://a.example", "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": asked, "Access-Control-Request-Private-Network": "true"})
+        self.assertEqual(status, 204)
+        self.assertEqual(headers["Access-Control-Allow-Origin"], "https://a.example")
+        self.assertEqual(headers["Access-Control-Allow-Headers"].replace(" ", ""), asked)
+        self.assertIn("POST", headers["Access-Control-Allow-Methods"])
+        self.assertEqual(headers["Access-Control-Allow-Private-Network"], "true")
+        self.assertGreater(int(headers["Access-Control-Max-Age"]), 0)
+        self.assertIn("Access-Control-Request-Headers", headers["Vary"])
 
         connection = self.cluster.connect()
         connection.request("POST", path, json.dumps(ask("x", max_tokens=1500, stream=True)), key)

@@ -47,13 +47,23 @@ TEST(ImageUrl, RelativeRedirects) {
   const auto url = ImageUrl::Parse("https://a.org:444/b/c/d?q");
   ASSERT_TRUE(url.ok());
   // RFC 3986, 5.4.
-  const std::pair<const char*, const char*> cases[] = {
-      {"g", "/b/c/g"},          {"./g", "/b/c/g"},      {"g/", "/b/c/g/"},
-      {"?y", "/b/c/d?y"},       {"g?y", "/b/c/g?y"},    {".", "/b/c/"},
-      {"..", "/b/"},            {"../g", "/b/g"},       {"../../g", "/g"},
-      {"../../../../g", "/g"},  {"/./g", "/g"},         {"/../g", "/g"},
-      {"g;x=1/../y", "/b/c/y"}, {"g?y/../x", "/b/c/g?y/../x"}, {"#s", "/b/c/d?q"},
-      {" g ", "/b/c/g"},        {"\xc3\xa9 e.png", "/b/c/%C3%A9%20e.png"}};
+  const std::pair<const char*, const char*> cases[] = {{"g", "/b/c/g"},
+                                                       {"./g", "/b/c/g"},
+                                                       {"g/", "/b/c/g/"},
+                                                       {"?y", "/b/c/d?y"},
+                                                       {"g?y", "/b/c/g?y"},
+                                                       {".", "/b/c/"},
+                                                       {"..", "/b/"},
+                                                       {"../g", "/b/g"},
+                                                       {"../../g", "/g"},
+                                                       {"../../../../g", "/g"},
+                                                       {"/./g", "/g"},
+                                                       {"/../g", "/g"},
+                                                       {"g;x=1/../y", "/b/c/y"},
+                                                       {"g?y/../x", "/b/c/g?y/../x"},
+                                                       {"#s", "/b/c/d?q"},
+                                                       {" g ", "/b/c/g"},
+                                                       {"\xc3\xa9 e.png", "/b/c/%C3%A9%20e.png"}};
   for (const auto& [location, target] : cases) {
     const auto next = url->Redirect(location);
     ASSERT_TRUE(next.ok()) << location << ": " << next.status();
@@ -67,7 +77,9 @@ TEST(ImageUrl, EscapesWhatBrowsersEscape) {
   EXPECT_EQ(ImageUrl::Parse(" http://a/\xe4\xb8\xad \"x\".png?\xc3\xbc=%20 ")->target,
             "/%E4%B8%AD%20%22x%22.png?%C3%BC=%20");
   EXPECT_EQ(ImageUrl::Parse("http://a/x/../y/./z.png")->target, "/y/z.png");
-  EXPECT_FALSE(ImageUrl::Parse("http://b\xc3\xbc" "cher.example/x").ok());
+  EXPECT_FALSE(ImageUrl::Parse("http://b\xc3\xbc"
+                               "cher.example/x")
+                   .ok());
 }
 
 bool Allowed(const char* list, const char* url) {

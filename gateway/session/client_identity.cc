@@ -1,8 +1,9 @@
-#include "gateway/http/client_identity.h"
+#include "gateway/session/client_identity.h"
 
 #include <algorithm>
 #include <charconv>
 #include <optional>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -113,8 +114,7 @@ ip::address ClientAddress(const ip::address& peer, std::string_view x_forwarded_
   // From the last one, which the peer itself has added, backwards.
   while (!rest.empty() && proxies.Contains(client)) {
     const size_t comma = rest.rfind(',');
-    const std::string_view last =
-        comma == std::string_view::npos ? rest : rest.substr(comma + 1);
+    const std::string_view last = comma == std::string_view::npos ? rest : rest.substr(comma + 1);
     rest = comma == std::string_view::npos ? std::string_view() : rest.substr(0, comma);
     const auto address = ParseNode(standard ? ForParameter(last) : last);
     // "unknown", an obfuscated name, nonsense: who is behind it cannot be told.
@@ -122,6 +122,16 @@ ip::address ClientAddress(const ip::address& peer, std::string_view x_forwarded_
     client = *address;
   }
   return client;
+}
+
+ip::address AddressOfGrpcPeer(std::string_view peer) {
+  const size_t scheme = peer.find(':');
+  if (scheme == std::string_view::npos || !peer.starts_with("ip")) return {};
+  std::string node(peer.substr(scheme + 1));
+  for (const auto& [escape, plain] : {std::pair("%5B", "["), std::pair("%5D", "]")}) {
+    if (const size_t at = node.find(escape); at != std::string::npos) node.replace(at, 3, plain);
+  }
+  return ParseNode(node).value_or(ip::address());
 }
 
 std::string ClientId(const ip::address& address) {
