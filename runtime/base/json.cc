@@ -5,6 +5,7 @@
 #include <fstream>
 #include <utility>
 
+#include "runtime/base/excerpt.h"
 #include "runtime/base/status.h"
 
 namespace vl2 {
@@ -47,7 +48,11 @@ absl::StatusOr<Json> ParseJson(std::string_view text, const JsonLimits& limits) 
   try {
     return Json::parse(text.begin(), text.end());
   } catch (const Json::exception& error) {
-    return InvalidArgument("not valid JSON: ", error.what());
+    // After its own name the library repeats the last token that it read, however long.
+    const std::string_view what = error.what();
+    const size_t name = what.find("] ");
+    return InvalidArgument("not valid JSON: ",
+                           Excerpt(name == what.npos ? what : what.substr(name + 2)));
   }
 }
 

@@ -15,6 +15,12 @@ TEST(ParseJson, NamesTheFault) {
   EXPECT_THAT(Message(ParseJson("\"\xff\"").status()), HasSubstr("not valid JSON"));
 }
 
+TEST(ParseJson, ErrorsRepeatLittle) {
+  const std::string long_string(1 << 20, 'x');
+  EXPECT_LT(Message(ParseJson("[\"" + long_string + "\" 1]").status()).size(), 200u);
+  EXPECT_LT(Message(ParseJson("[\"" + long_string).status()).size(), 200u);
+}
+
 TEST(ParseJson, LimitsBytesAndDepth) {
   EXPECT_THAT(Message(ParseJson("[1, 2]", {.max_bytes = 5}).status()), HasSubstr("limit is 5"));
   const std::string deep = std::string(100'000, '[') + std::string(100'000, ']');
