@@ -45,29 +45,48 @@ class ChatRenderer {
 
   absl::StatusOr<Prompt> Render(std::span<const ChatMessage> messages) {
     AddToken(tokenizer_.control_ids().begin);
+    VL2_RETURN_IF_ERROR(AddSystemText(messages));
+    bool answer_is_due = true;
     for (size_t i = 0; i < messages.size(); ++i) {
       const ChatMessage& message = messages[i];
-      const std::vector<std::string> texts =
-          TextsBetweenImages(message.parts, options_.newline_between_parts);
+      if (message.role == ChatRole::kSystem) continue;
+      VL2_ASSIGN_OR_RETURN(const std::vector<std::string> texts, TextsOf(messages, i));
+      answer_is_due = message.role == ChatRole::kAssistant;
       if (message.role == ChatRole::kUser) {
         VL2_RETURN_IF_ERROR(AddUserTurn(texts));
         continue;
       }
-      if (texts.size() > 1) {
-        return InvalidArgument("message ", i, ": only user messages may hold images");
-      }
-      if (message.role == ChatRole::kSystem && i > 0) {
-        return InvalidArgument("message ", i, ": a system message has to be the first");
-      }
       VL2_RETURN_IF_ERROR(AddText(texts[0]));
-      if (message.role == ChatRole::kAssistant && i + 1 < messages.size()) {
-        AddToken(tokenizer_.control_ids().end);
-      }
+      if (i + 1 < messages.size()) AddToken(tokenizer_.control_ids().end);
+    }
+    if (answer_is_due && messages.back().role == ChatRole::kSystem) {
+      VL2_RETURN_IF_ERROR(BeginAnswer());
     }
     return std::move(prompt_);
   }
 
  private:
+  absl::StatusOr<std::vector<std::string>> TextsOf(std::span<const ChatMessage> messages,
+                                                   size_t i) const {
+    std::vector<std::string> texts =
+        TextsBetweenImages(messages[i].parts, options_.newline_between_parts);
+    if (texts.size() > 1 && messages[i].role != ChatRole::kUser) {
+      return InvalidArgument("message ", i, ": only user messages may hold images");
+    }
+    return texts;
+  }
+
+  absl::Status AddSystemText(std::span<const ChatMessage> messages) {
+    std::string joined;
+    for (size_t i = 0; i < messages.size(); ++i) {
+      if (messages[i].role != ChatRole::kSystem) continue;
+      VL2_ASSIGN_OR_RETURN(const std::vector<std::string> texts, TextsOf(messages, i));
+      if (!joined.empty() && !texts[0].empty()) joined += "\n\n";
+      joined += texts[0];
+    }
+    return AddText(joined);
+  }
+
   // The published processor tokenises "<|User|>: text\n\n<|Assistant|>:" in one go; its control
   // tokens are cut out first, so what stands between them is tokenised on its own, as here.
   absl::Status AddUserTurn(const std::vector<std::string>& texts) {
@@ -79,6 +98,10 @@ class ChatRenderer {
       VL2_RETURN_IF_ERROR(
           AddText(Cat(i == 0 ? (empty ? ":" : ": ") : "", texts[i], last && !empty ? "\n\n" : "")));
     }
+    return BeginAnswer();
+  }
+
+  absl::Status BeginAnswer() {
     AddToken(tokenizer_.control_ids().assistant);
     return AddText(":");
   }
@@ -136,9 +159,7 @@ absl::Status CheckLimits(std::span<const ChatMessage> messages,
 absl::StatusOr<Prompt> RenderChat(const Tokenizer& tokenizer, std::span<const ChatMessage> messages,
                                   const ChatTemplateOptions& options) {
   VL2_RETURN_IF_ERROR(CheckLimits(messages, options));
-  if (messages.empty() || messages.back().role == ChatRole::kSystem) {
-    return InvalidArgument("the messages have to end with a user's or an assistant's");
-  }
+  if (messages.empty()) return InvalidArgument("there are no messages");
   if (options.max_text_tokens < 0) {
     return InvalidArgument("max_text_tokens: ", options.max_text_tokens);
   }

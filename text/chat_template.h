@@ -4,13 +4,17 @@
 // or an end token is plain text. The five grounding tokens are control tokens unless turned off.
 // Conversations whose text spells no control token give exactly what the published processor gives.
 //
-//   begin token, then for each message
-//   system     text                                 (first message only, no separator)
+//   begin token, then
+//   system     text                                 (no separator)
+//   and for each other message
 //   user       <|User|> ": " content "\n\n" <|Assistant|> ":"
 //   assistant  text, end token                      (no end token when it is the last message: the
 //                                                    answer goes on from there)
-// Contents are stripped of white space at both ends. Each piece of text between images is tokenised
-// on its own.
+// The format has one place for a system text, at the start. Clients send any number of system
+// messages anywhere: they are joined there in order, a blank line between two, empty ones left out.
+// When the last message is a system's and no user's turn waits for an answer, the assistant's turn
+// begins (role, ":"); so a conversation of system messages alone is one. Contents are stripped of
+// white space at both ends. Each piece of text between images is tokenised on its own.
 //
 // Threading: free functions. Errors: INVALID_ARGUMENT naming message, value and limit.
 #pragma once
@@ -60,7 +64,8 @@ struct ChatTemplateOptions {
   int64_t max_text_tokens = kDefaultMaxTextTokens;
 };
 
-// The last message is a user's (the answer begins) or an assistant's (the answer goes on).
+// The answer begins, or goes on from a last message of the assistant's. REQUIRES nothing of the
+// order of messages; there has to be one.
 absl::StatusOr<Prompt> RenderChat(const Tokenizer& tokenizer, std::span<const ChatMessage> messages,
                                   const ChatTemplateOptions& options = {});
 

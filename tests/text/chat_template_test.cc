@@ -61,6 +61,31 @@ TEST(ChatTemplate, Turns) {
             "[<begin>][<|User|>]: a\n\n[<|Assistant|>]:Sure:");
 }
 
+TEST(ChatTemplate, SystemTextsAreJoinedAtTheStart) {
+  EXPECT_EQ(Render({System("a"), System(" b\n"), User({Text("Hi")})}),
+            "[<begin>]a\n\nb[<|User|>]: Hi\n\n[<|Assistant|>]:");
+  EXPECT_EQ(
+      Render({User({Text("Hi")}), Assistant("Yes"), System("a"), User({Text("x")}), System("b")}),
+      "[<begin>]a\n\nb[<|User|>]: Hi\n\n[<|Assistant|>]:Yes[<end>]"
+      "[<|User|>]: x\n\n[<|Assistant|>]:");
+  EXPECT_EQ(Render({System(" "), System("a"), System(""), System("b"), User({})}),
+            "[<begin>]a\n\nb[<|User|>]:[<|Assistant|>]:");
+  EXPECT_EQ(Render({User({Text("x"), kImage}), System("a"), User({kImage})}),
+            "[<begin>]a[<|User|>]: x{0}\n\n[<|Assistant|>]:[<|User|>]: {1}\n\n[<|Assistant|>]:");
+}
+
+TEST(ChatTemplate, AfterALastSystemTextTheAssistantBegins) {
+  EXPECT_EQ(Render({System("Say hello.")}), "[<begin>]Say hello.[<|Assistant|>]:");
+  EXPECT_EQ(Render({System("a"), System("b")}), "[<begin>]a\n\nb[<|Assistant|>]:");
+  EXPECT_EQ(Render({System("")}), "[<begin>][<|Assistant|>]:");
+  EXPECT_EQ(Render({User({Text("Hi")}), System("a")}),
+            "[<begin>]a[<|User|>]: Hi\n\n[<|Assistant|>]:");
+  // What the assistant has said is complete: the answer is another turn.
+  EXPECT_EQ(Render({User({Text("Hi")}), Assistant("Yes"), System("a")}),
+            "[<begin>]a[<|User|>]: Hi\n\n[<|Assistant|>]:Yes[<end>][<|Assistant|>]:");
+  EXPECT_EQ(Render({System("a"), Assistant("Yes")}), "[<begin>]aYes") << "goes on";
+}
+
 TEST(ChatTemplate, NewlineBetweenParts) {
   const auto user = [](std::vector<ContentPart> parts, bool newline = true) {
     const std::string text = Render({User(std::move(parts))}, {.newline_between_parts = newline});
@@ -108,10 +133,9 @@ TEST(ChatTemplate, GroundingTokens) {
 }
 
 TEST(ChatTemplate, Refusals) {
-  EXPECT_THAT(Render({}), HasSubstr("have to end with"));
-  EXPECT_THAT(Render({System("x")}), HasSubstr("have to end with"));
-  EXPECT_THAT(Render({User({Text("x")}), System("y"), User({Text("x")})}),
-              HasSubstr("message 1: a system message has to be the first"));
+  EXPECT_THAT(Render({}), HasSubstr("no messages"));
+  EXPECT_THAT(Render({User({Text("x")}), {ChatRole::kSystem, {Text("x"), kImage}}}),
+              HasSubstr("message 1: only user messages may hold images"));
   EXPECT_THAT(Render({User({Text("x")}), {ChatRole::kAssistant, {kImage}}}),
               HasSubstr("message 1: only user messages may hold images"));
   EXPECT_THAT(Render({User({Text("12345")})}, {.max_text_bytes = 4}),
