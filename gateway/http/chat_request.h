@@ -5,18 +5,24 @@
 // repetition_penalty, stop_token_ids, ignore_eos; on an image_url part `tiling`:
 // {"max_tiles": n} or {"tiles_wide": w, "tiles_high": h}, and `policy`: "serving" or "published".
 //
-// Pure function. Errors: INVALID_ARGUMENT whose ParamOf() is the field.
+// Errors: INVALID_ARGUMENT whose ParamOf() is the field; what they repeat of the body is short.
+//
+// Limits: kMaxRequestNodes values and keys, 32 levels. Time is linear in the body. Memory is the
+// body, which is given up before the call returns, the texts and images of the task, and at most
+// 24 MiB. Pure function.
 #pragma once
 
 #include <cstdint>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "gateway/session/chat_task.h"
 
 namespace vl2::gateway {
+
+// More than ChatTemplateOptions::kMaxParts parts have.
+inline constexpr size_t kMaxRequestNodes = size_t{1} << 19;
 
 struct RequestDefaults {
   std::string model_name;
@@ -40,7 +46,6 @@ struct ChatRequest {
   std::vector<RemoteImage> remote_images;
 };
 
-absl::StatusOr<ChatRequest> ParseChatRequest(std::string_view body,
-                                             const RequestDefaults& defaults);
+absl::StatusOr<ChatRequest> ParseChatRequest(std::string body, const RequestDefaults& defaults);
 
 }  // namespace vl2::gateway

@@ -105,6 +105,7 @@ void ChatSession::Begin() {
 absl::Status ChatSession::Prepare() {
   VL2_RETURN_IF_ERROR(backend_.admit());
   VL2_RETURN_IF_ERROR(ValidateTask(task_));
+  VL2_RETURN_IF_ERROR(ValidateTokenIds(task_, backend_.tokenizer->id_limit()));
   auto prompt = RenderChat(*backend_.tokenizer, task_.messages, TemplateOptions(task_));
   if (!prompt.ok()) return ParamError("messages", Message(prompt.status()));
   prompt_ = *std::move(prompt);

@@ -1,6 +1,7 @@
 #include "gateway/session/chat_task.h"
 
-#include <cmath>
+#include <array>
+#include <charconv>
 #include <optional>
 
 #include "absl/strings/cord.h"
@@ -18,30 +19,39 @@ std::string Payload(const absl::Status& status, const char* url) {
   return payload ? std::string(*payload) : std::string();
 }
 
-absl::Status CheckRange(const char* name, double value, double low, double high, bool open_low) {
-  const bool fits =
-      std::isfinite(value) && value <= high && (open_low ? value > low : value >= low);
-  if (fits) return absl::OkStatus();
-  return ParamError(name, Cat(name, " is ", value, ", it must be in ", open_low ? "(" : "[", low,
-                              ", ", high, "]"));
+// The shortest text that reads as the same number.
+std::string TextOf(double value) {
+  std::array<char, 32> text;
+  return {text.data(), std::to_chars(text.data(), text.data() + text.size(), value).ptr};
+}
+std::string TextOf(int64_t value) { return std::to_string(value); }
+
+template <typename Range, typename Value>
+absl::Status OutsideOf(const Range& range, Value value, std::string_view path, bool open_low) {
+  const std::string_view name = path.empty() ? std::string_view(range.name) : path;
+  return ParamError(name, Cat(name, " is ", TextOf(value), ", it must be in ", open_low ? "(" : "[",
+                              TextOf(range.low), ", ", TextOf(range.high), "]"));
 }
 
 absl::Status ValidateSampling(const SamplingChoice& sampling) {
-  VL2_RETURN_IF_ERROR(CheckRange("temperature", sampling.temperature, 0, 10, false));
-  VL2_RETURN_IF_ERROR(CheckRange("top_p", sampling.top_p, 0, 1, true));
-  VL2_RETURN_IF_ERROR(CheckRange("min_p", sampling.min_p, 0, 1, false));
-  VL2_RETURN_IF_ERROR(CheckRange("repetition_penalty", sampling.repetition_penalty, 0, 10, true));
-  VL2_RETURN_IF_ERROR(CheckRange("presence_penalty", sampling.presence_penalty, -2, 2, false));
-  VL2_RETURN_IF_ERROR(CheckRange("frequency_penalty", sampling.frequency_penalty, -2, 2, false));
-  VL2_RETURN_IF_ERROR(CheckRange("top_k", sampling.top_k, 0, INT32_MAX, false));
-  VL2_RETURN_IF_ERROR(
-      CheckRange("top_logprobs", sampling.top_logprobs, 0, TaskLimits::kMaxTopLogprobs, false));
+  VL2_RETURN_IF_ERROR(CheckRange(kTemperatureRange, sampling.temperature));
+  VL2_RETURN_IF_ERROR(CheckRange(kTopPRange, sampling.top_p));
+  VL2_RETURN_IF_ERROR(CheckRange(kMinPRange, sampling.min_p));
+  VL2_RETURN_IF_ERROR(CheckRange(kRepetitionPenaltyRange, sampling.repetition_penalty));
+  VL2_RETURN_IF_ERROR(CheckRange(kPresencePenaltyRange, sampling.presence_penalty));
+  VL2_RETURN_IF_ERROR(CheckRange(kFrequencyPenaltyRange, sampling.frequency_penalty));
+  VL2_RETURN_IF_ERROR(CheckRange(kTopKRange, sampling.top_k));
+  VL2_RETURN_IF_ERROR(CheckRange(kTopLogprobsRange, sampling.top_logprobs));
+  if (sampling.top_logprobs > 0 && !sampling.logprobs) {
+    return ParamError("top_logprobs", Cat("top_logprobs is ", sampling.top_logprobs,
+                                          ", which needs logprobs to be true"));
+  }
   if (sampling.logit_bias.size() > TaskLimits::kMaxLogitBias) {
     return ParamError("logit_bias", Cat("logit_bias has ", sampling.logit_bias.size(),
                                         " entries, the limit is ", TaskLimits::kMaxLogitBias));
   }
   for (const auto& [id, bias] : sampling.logit_bias) {
-    VL2_RETURN_IF_ERROR(CheckRange("logit_bias", bias, -100, 100, false));
+    VL2_RETURN_IF_ERROR(CheckRange(kLogitBiasRange, bias));
     if (id < 0) return ParamError("logit_bias", Cat("logit_bias names token ", id));
   }
   return absl::OkStatus();
@@ -113,6 +123,22 @@ absl::Status ValidateStops(const ChatTask& task) {
 
 }  // namespace
 
+// Written so that NaN is outside every range.
+absl::Status CheckRange(const NumberRange& range, double value, std::string_view path) {
+  const bool above = range.open_low ? value > range.low : value >= range.low;
+  if (above && value <= range.high) return absl::OkStatus();
+  return OutsideOf(range, value, path, range.open_low);
+}
+
+absl::Status CheckRange(const IntegerRange& range, int64_t value, std::string_view path) {
+  if (value >= range.low && value <= range.high) return absl::OkStatus();
+  return OutsideOf(range, value, path, /*open_low=*/false);
+}
+
+absl::Status OutOfRange(const IntegerRange& range, double value, std::string_view path) {
+  return OutsideOf(range, value, path, /*open_low=*/false);
+}
+
 absl::Status ParamError(std::string_view param, std::string_view message, std::string_view code) {
   absl::Status status = absl::InvalidArgumentError(std::string(message));
   status.SetPayload(kParamUrl, absl::Cord(std::string(param)));
@@ -131,10 +157,7 @@ absl::Status ValidateTask(const ChatTask& task) {
   if (task.max_new_tokens < 0) {
     return ParamError("max_tokens", Cat("max_tokens is ", task.max_new_tokens));
   }
-  if (task.num_samples < 1 || task.num_samples > TaskLimits::kMaxSamples) {
-    return ParamError(
-        "n", Cat("n is ", task.num_samples, ", it must be in [1, ", TaskLimits::kMaxSamples, "]"));
-  }
+  VL2_RETURN_IF_ERROR(CheckRange(kSamplesRange, task.num_samples));
   if (task.request_id.size() > TaskLimits::kMaxNameBytes) {
     return ParamError("request_id", Cat("request_id has ", task.request_id.size(),
                                         " bytes, the limit is ", TaskLimits::kMaxNameBytes));
@@ -142,6 +165,15 @@ absl::Status ValidateTask(const ChatTask& task) {
   if (task.cache_salt.size() > TaskLimits::kMaxSaltBytes) {
     return ParamError("cache_salt", Cat("cache_salt has ", task.cache_salt.size(),
                                         " bytes, the limit is ", TaskLimits::kMaxSaltBytes));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateTokenIds(const ChatTask& task, int32_t id_limit) {
+  for (const auto& [id, bias] : task.sampling.logit_bias) {
+    if (id < id_limit) continue;
+    return ParamError("logit_bias", Cat("logit_bias names token ", id,
+                                        ", the vocabulary has the tokens 0 to ", id_limit - 1));
   }
   return absl::OkStatus();
 }

@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -33,6 +34,38 @@ struct TaskLimits {
   static constexpr size_t kMaxNameBytes = 128;  // request ids
   static constexpr size_t kMaxSaltBytes = 256;
 };
+
+// The range of a field, both ends included unless `open_low`. One range and one wording, whichever
+// protocol the field came by.
+struct NumberRange {
+  const char* name;
+  double low;
+  double high;
+  bool open_low = false;
+};
+struct IntegerRange {
+  const char* name;
+  int64_t low;
+  int64_t high;
+};
+
+// Those of vl2.v1.SamplingParams, by the names that clients use.
+inline constexpr NumberRange kTemperatureRange{"temperature", 0, 10};
+inline constexpr NumberRange kTopPRange{"top_p", 0, 1};
+inline constexpr NumberRange kMinPRange{"min_p", 0, 1};
+inline constexpr NumberRange kRepetitionPenaltyRange{"repetition_penalty", 0, 10, true};
+inline constexpr NumberRange kPresencePenaltyRange{"presence_penalty", -2, 2};
+inline constexpr NumberRange kFrequencyPenaltyRange{"frequency_penalty", -2, 2};
+inline constexpr NumberRange kLogitBiasRange{"logit_bias", -100, 100};
+inline constexpr IntegerRange kTopKRange{"top_k", 0, INT32_MAX};
+inline constexpr IntegerRange kTopLogprobsRange{"top_logprobs", 0, TaskLimits::kMaxTopLogprobs};
+inline constexpr IntegerRange kSamplesRange{"n", 1, TaskLimits::kMaxSamples};
+
+// INVALID_ARGUMENT naming value and range; its param is `path`, or the range's name.
+absl::Status CheckRange(const NumberRange& range, double value, std::string_view path = {});
+absl::Status CheckRange(const IntegerRange& range, int64_t value, std::string_view path = {});
+// For a value that no int64 holds.
+absl::Status OutOfRange(const IntegerRange& range, double value, std::string_view path);
 
 enum class ImagePolicy { kServing, kPublished };
 
@@ -85,6 +118,8 @@ struct ChatTask {
 
 // INVALID_ARGUMENT naming the field, its value and the limit; ParamOf(status) is the field's name.
 absl::Status ValidateTask(const ChatTask& task);
+// The same for token ids that have to be below `id_limit`, the vocabulary's size.
+absl::Status ValidateTokenIds(const ChatTask& task, int32_t id_limit);
 
 // A status that also carries the name of the request field at fault, and a machine-readable code.
 absl::Status ParamError(std::string_view param, std::string_view message,

@@ -263,6 +263,15 @@ TEST_F(ChatSessionTest, APictureThatTurnsOutBrokenIsTheClientsFaultToo) {
   EXPECT_EQ(vision_.requests.size(), 1u);
 }
 
+TEST_F(ChatSessionTest, AnUnknownTokenIsRefusedBeforeAnythingIsAsked) {
+  ChatTask task = Ask("Hi");
+  task.sampling.logit_bias[TestTokenizer().id_limit()] = 1;
+  const ChatEnd& end = Run(std::move(task));
+  EXPECT_TRUE(absl::IsInvalidArgument(end.status)) << end.status;
+  EXPECT_EQ(ParamOf(end.status), "logit_bias");
+  EXPECT_TRUE(language_.calls.empty());
+}
+
 TEST_F(ChatSessionTest, FailuresAreNotRepeatedForever) {
   language_.script = [](int, const GenerateCall&, const GenerateSink& sink) {
     sink(GenerateClosed{absl::UnavailableError("down")});
