@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "runtime/base/json.h"
+#include "runtime/base/log.h"
 #include "runtime/base/sha256.h"
 #include "runtime/base/status.h"
 #include "runtime/checkpoint/manifest.h"
@@ -40,6 +41,18 @@ absl::StatusOr<std::map<std::string, std::string>> ParseIndex(const Json& json,
     index[name] = shard.get<std::string>();
   }
   return index;
+}
+
+void WarnOfUnknownKeys(std::vector<std::string> keys, const std::vector<std::string>& more) {
+  keys.insert(keys.end(), more.begin(), more.end());
+  if (keys.empty()) return;
+  constexpr size_t kMaxNamed = 20;
+  std::string names;
+  for (size_t i = 0; i < std::min(keys.size(), kMaxNamed); ++i) {
+    names += Cat(i == 0 ? "" : ", ", keys[i].substr(0, 200));
+  }
+  Log(Severity::kWarning, "configuration keys that are not known, and not followed if they matter",
+      {{"count", keys.size()}, {"keys", names}});
 }
 
 void AddShape(const TensorView& view, Sha256& sha) {
@@ -99,6 +112,7 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& 
         " differ from config.json's ", model.vision_config.patch_size, ", ",
         model.projector_config.downsample_ratio, ", ", model.vision_config.image_size);
   }
+  WarnOfUnknownKeys(model.unknown_keys, processing.unknown_keys);
   VL2_RETURN_IF_ERROR(checkpoint->OpenShards());
   VL2_RETURN_IF_ERROR(checkpoint->CheckTensors());
   return checkpoint;
