@@ -53,8 +53,8 @@ absl::Status Sampler::Adjust(std::span<float> logits, const SamplingParams& para
   for (const auto& [id, bias] : params.logit_bias) {
     change(id, [value = static_cast<float>(bias)](float logit) { return logit + value; });
   }
-  // Of the smallest penalties, a quotient is too large for a float and the penalty itself too small:
-  // the logit is then the largest there is, never infinity or NaN.
+  // Of the smallest penalties, a quotient is too large for a float and the penalty itself too
+  // small: the logit is then the largest there is, never infinity or NaN.
   const float repetition = std::max(static_cast<float>(params.repetition_penalty), kSmallest);
   const auto presence = static_cast<float>(params.presence_penalty);
   const auto frequency = static_cast<float>(params.frequency_penalty);
