@@ -4,7 +4,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <thread>
@@ -15,6 +14,7 @@
 #include "gateway/session/timer_queue.h"
 #include "gateway/upstream/upstreams.h"
 #include "runtime/base/log.h"
+#include "runtime/base/model_folder.h"
 #include "runtime/base/status.h"
 #include "runtime/rpc/port_file.h"
 #include "runtime/rpc/server_scaffold.h"
@@ -110,10 +110,7 @@ struct Options {
 absl::Status Options::Fill() {
   if (model.empty()) return InvalidArgument("--model is needed, see --help");
   std::string name = absl::GetFlag(FLAGS_model_name);
-  if (name.empty()) {
-    const auto folder = std::filesystem::path(model).lexically_normal();
-    name = folder.has_filename() ? folder.filename() : folder.parent_path().filename();
-  }
+  if (name.empty()) name = ModelNameOfFolder(model);
   sampling.temperature = absl::GetFlag(FLAGS_temperature);
   sampling.top_p = absl::GetFlag(FLAGS_top_p);
   sampling.top_k = absl::GetFlag(FLAGS_top_k);

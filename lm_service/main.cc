@@ -21,6 +21,8 @@
 
 ABSL_FLAG(std::string, model, "", "Folder of a DeepSeek-VL2 checkpoint.");
 ABSL_FLAG(std::string, model_name, "", "Name shown to clients; empty: the folder's name.");
+ABSL_FLAG(std::string, weights, "auto",
+          "Type the weights are kept in: auto (the checkpoint's, float16 as bfloat16) or f32.");
 ABSL_FLAG(std::string, listen, "127.0.0.1:50061", "host:port for gRPC; port 0: any free one.");
 ABSL_FLAG(std::string, advertise, "",
           "host:port under which the vision service reaches this one; empty: as listened on.");
@@ -52,6 +54,7 @@ namespace {
 struct Options {
   std::string model = absl::GetFlag(FLAGS_model);
   std::string model_name = absl::GetFlag(FLAGS_model_name);
+  std::string weights = absl::GetFlag(FLAGS_weights);
   std::string ops = absl::GetFlag(FLAGS_ops);
   std::string advertise = absl::GetFlag(FLAGS_advertise);
   int threads = absl::GetFlag(FLAGS_threads);
@@ -70,6 +73,9 @@ struct Options {
 
 absl::Status Options::Validate() const {
   if (model.empty()) return InvalidArgument("--model is needed, see --help");
+  if (weights != "auto" && weights != "f32") {
+    return InvalidArgument("--weights \"", weights, "\" is not one of auto, f32");
+  }
   if (threads < 0 || threads > ThreadPool::kMaxThreads) {
     return InvalidArgument("--threads ", threads, " is outside [0, ", ThreadPool::kMaxThreads, "]");
   }
@@ -101,7 +107,7 @@ absl::StatusOr<v1::ModelInfo> MakeInfo(const Options& options, const Checkpoint&
   VL2_ASSIGN_OR_RETURN(v1::ModelInfo info, ReadModelInfo(options.model, options.model_name));
   VL2_ASSIGN_OR_RETURN(*info.mutable_model_id(), checkpoint.ModelId());
   const LanguageConfig& config = checkpoint.config().language_config;
-  const bool bf16 = checkpoint.View("language.lm_head.weight").dtype == DType::kBF16;
+  const bool bf16 = checkpoint.KeptType("language.lm_head.weight") == DType::kBF16;
   info.set_weight_dtype(bf16 ? "bf16" : "f32");
   info.set_device(options.ops == "cpu" ? Cat("cpu ", CpuTarget()) : options.ops);
   info.set_hidden_size(config.hidden_size);
@@ -118,7 +124,8 @@ absl::StatusOr<v1::ModelInfo> MakeInfo(const Options& options, const Checkpoint&
 absl::Status Run(TerminationSignal& signal) {
   const Options options;
   VL2_RETURN_IF_ERROR(options.Validate());
-  VL2_ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(options.model));
+  const WeightType weights = options.weights == "f32" ? WeightType::kF32 : WeightType::kStored;
+  VL2_ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(options.model, weights));
   VL2_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::Load(options.model));
   const auto num_cores = static_cast<int>(std::thread::hardware_concurrency());
   ThreadPool pool(options.threads > 0 ? options.threads : num_cores);

@@ -11,6 +11,8 @@ namespace vl2 {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kLargest = std::numeric_limits<float>::max();
+constexpr float kSmallest = std::numeric_limits<float>::min();
 // Top-p without top-k looks at this many words before it looks at all.
 constexpr size_t kFirstTopPWords = 256;
 // More words than this are not sorted to find where top-p cuts.
@@ -51,7 +53,9 @@ absl::Status Sampler::Adjust(std::span<float> logits, const SamplingParams& para
   for (const auto& [id, bias] : params.logit_bias) {
     change(id, [value = static_cast<float>(bias)](float logit) { return logit + value; });
   }
-  const auto repetition = static_cast<float>(params.repetition_penalty);
+  // Of the smallest penalties, a quotient is too large for a float and the penalty itself too
+  // small: the logit is then the largest there is, never infinity or NaN.
+  const float repetition = std::max(static_cast<float>(params.repetition_penalty), kSmallest);
   const auto presence = static_cast<float>(params.presence_penalty);
   const auto frequency = static_cast<float>(params.frequency_penalty);
   const bool repeats = repetition != 1.0f;
@@ -64,7 +68,9 @@ absl::Status Sampler::Adjust(std::span<float> logits, const SamplingParams& para
     }
     if (!repeats && entry.num_generated == 0) continue;
     change(entry.id, [&](float logit) {
-      if (repeats) logit = logit > 0 ? logit / repetition : logit * repetition;
+      if (repeats && logit != kInfinity) {
+        logit = logit > 0 ? std::min(logit / repetition, kLargest) : logit * repetition;
+      }
       if (counts && entry.num_generated > 0) {
         logit -= presence + frequency * static_cast<float>(entry.num_generated);
       }

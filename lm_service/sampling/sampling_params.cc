@@ -22,7 +22,7 @@ absl::Status CheckPositive(const char* name, double value, double max) {
 
 absl::Status SamplingParams::Validate(int64_t vocab) const {
   VL2_RETURN_IF_ERROR(CheckRange("temperature", temperature, 0, kMaxTemperature));
-  VL2_RETURN_IF_ERROR(CheckPositive("top_p", top_p, 1));
+  VL2_RETURN_IF_ERROR(CheckRange("top_p", top_p, 0, 1));
   VL2_RETURN_IF_ERROR(CheckRange("min_p", min_p, 0, 1));
   VL2_RETURN_IF_ERROR(
       CheckPositive("repetition_penalty", repetition_penalty, kMaxRepetitionPenalty));

@@ -22,7 +22,7 @@ struct SamplingParams {
 
   double temperature = 0.4;         // [0, kMaxTemperature]; 0: the likeliest token
   int64_t top_k = 50;               // >= 0; 0: off
-  double top_p = 0.9;               // (0, 1]; 1: off
+  double top_p = 0.9;               // [0, 1]; 1: off, 0: the likeliest token
   double min_p = 0.0;               // [0, 1]; 0: off. Relative to the likeliest token
   double repetition_penalty = 1.1;  // (0, kMaxRepetitionPenalty]; 1: off. Prompt and answer
   double presence_penalty = 0.0;    // subtracted once from tokens of the answer

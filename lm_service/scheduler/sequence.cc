@@ -281,6 +281,8 @@ void Sequence::TakeToken(int index, const SampledToken& token, Clock::time_point
 }
 
 void Sequence::End(const absl::Status& status, Clock::time_point now) {
+  stats_.was_queued = true;
+  if (admitted_ == Clock::time_point()) stats_.queue_ms = Milliseconds(now - submitted_);
   if (first_token_ != Clock::time_point()) stats_.decode_ms = Milliseconds(now - first_token_);
   sink_->OnFinished(status, stats_);
 }

@@ -8,14 +8,6 @@ EngineMetrics::EngineMetrics(Metrics& metrics)
     : metrics_(metrics),
       step_ms_(metrics.Histogram("vl2_lm_step_ms", "Duration of an engine step, milliseconds.",
                                  DecimalBounds(1, 10'000))),
-      queue_ms_(metrics.Histogram("vl2_lm_queue_ms", "From submission to admission, milliseconds.",
-                                  DecimalBounds(1, 100'000))),
-      prefill_ms_(metrics.Histogram("vl2_lm_prefill_ms",
-                                    "From admission to the first token, milliseconds.",
-                                    DecimalBounds(1, 100'000))),
-      token_ms_(metrics.Histogram("vl2_lm_token_ms",
-                                  "Mean time between the tokens of a call, milliseconds.",
-                                  DecimalBounds(1, 10'000))),
       upload_bytes_(metrics.Counter("vl2_lm_upload_bytes_total", "Embeddings taken, bytes.")),
       prefilled_(metrics.Counter("vl2_lm_prefilled_tokens_total",
                                  "Prompt positions computed, step by step.")),
@@ -56,16 +48,20 @@ void EngineMetrics::Watch(const Engine& engine) {
 }
 
 void EngineMetrics::OnCallEnd(const absl::Status& status, const GenerateStats& stats) {
-  metrics_
-      .Counter("vl2_lm_calls_total", "Generate calls by outcome.",
-               {{"code", absl::StatusCodeToString(status.code())}})
-      .Add();
-  if (!status.ok()) return;
-  queue_ms_.Observe(stats.queue_ms);
-  prefill_ms_.Observe(stats.prefill_ms);
-  if (stats.generated_tokens > 1) {
-    token_ms_.Observe(stats.decode_ms / static_cast<double>(stats.generated_tokens - 1));
-  }
+  const MetricLabels code = {{"code", absl::StatusCodeToString(status.code())}};
+  metrics_.Counter("vl2_lm_calls_total", "Generate calls by outcome.", code).Add();
+  const auto observe = [&](const char* name, const char* help, double most, double ms) {
+    metrics_.Histogram(name, help, DecimalBounds(1, most), code).Observe(ms);
+  };
+  if (!stats.was_queued) return;  // refused before
+  observe("vl2_lm_queue_ms", "From submission to admission, or to the end before it, milliseconds.",
+          100'000, stats.queue_ms);
+  if (stats.generated_tokens < 1) return;
+  observe("vl2_lm_prefill_ms", "From admission to the first token, milliseconds.", 100'000,
+          stats.prefill_ms);
+  if (stats.generated_tokens < 2) return;
+  observe("vl2_lm_token_ms", "Mean time between the tokens of a call, milliseconds.", 10'000,
+          stats.decode_ms / static_cast<double>(stats.generated_tokens - 1));
 }
 
 }  // namespace vl2

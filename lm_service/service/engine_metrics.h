@@ -22,15 +22,13 @@ class EngineMetrics {
     prefilled_.Add(static_cast<double>(step.num_prompt_rows));
     decoded_.Add(static_cast<double>(step.num_generated_rows));
   }
+  // Latencies count by how the call ended: a cancelled one waited too.
   void OnCallEnd(const absl::Status& status, const GenerateStats& stats);
   void OnUpload(int64_t num_bytes) { upload_bytes_.Add(static_cast<double>(num_bytes)); }
 
  private:
   Metrics& metrics_;
   MetricHistogram step_ms_;
-  MetricHistogram queue_ms_;
-  MetricHistogram prefill_ms_;
-  MetricHistogram token_ms_;
   MetricCounter upload_bytes_;
   MetricCounter prefilled_;
   MetricCounter decoded_;

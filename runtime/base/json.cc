@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "runtime/base/excerpt.h"
+#include "runtime/base/model_folder.h"
 #include "runtime/base/status.h"
 
 namespace vl2 {
@@ -71,6 +72,7 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, size_t max_bytes) 
   if (!file.read(text.data(), static_cast<std::streamsize>(num_bytes))) {
     return absl::NotFoundError(Cat(path, ": cannot be read"));
   }
+  VL2_RETURN_IF_ERROR(CheckIsNoLfsPointer(text, path));
   return text;
 }
 

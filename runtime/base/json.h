@@ -55,7 +55,7 @@ class JsonFields {
   std::string context_;
 };
 
-// The whole file. NOT_FOUND, or INVALID_ARGUMENT when larger than max_bytes.
+// The whole file. NOT_FOUND, or INVALID_ARGUMENT when larger than max_bytes or a git-lfs pointer.
 absl::StatusOr<std::string> ReadFile(const std::string& path, size_t max_bytes);
 
 }  // namespace vl2

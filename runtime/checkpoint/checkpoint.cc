@@ -6,9 +6,11 @@
 #include <utility>
 
 #include "runtime/base/json.h"
+#include "runtime/base/log.h"
 #include "runtime/base/sha256.h"
 #include "runtime/base/status.h"
 #include "runtime/checkpoint/manifest.h"
+#include "runtime/checkpoint/weight_conversion.h"
 
 namespace vl2 {
 namespace {
@@ -42,6 +44,18 @@ absl::StatusOr<std::map<std::string, std::string>> ParseIndex(const Json& json,
   return index;
 }
 
+void WarnOfUnknownKeys(std::vector<std::string> keys, const std::vector<std::string>& more) {
+  keys.insert(keys.end(), more.begin(), more.end());
+  if (keys.empty()) return;
+  constexpr size_t kMaxNamed = 20;
+  std::string names;
+  for (size_t i = 0; i < std::min(keys.size(), kMaxNamed); ++i) {
+    names += Cat(i == 0 ? "" : ", ", keys[i].substr(0, 200));
+  }
+  Log(Severity::kWarning, "configuration keys that are not known, and not followed if they matter",
+      {{"count", keys.size()}, {"keys", names}});
+}
+
 void AddShape(const TensorView& view, Sha256& sha) {
   sha.Update(Cat(Name(view.dtype), " ", view.shape, "\n"));
 }
@@ -73,13 +87,15 @@ std::string TensorDigest(const TensorView& view) {
   return ToHex(sha.Finish());
 }
 
-absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& dir) {
+absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& dir,
+                                                             WeightType weights) {
   std::error_code error;
   if (!std::filesystem::is_directory(dir, error)) {
     return absl::NotFoundError(Cat(dir, ": no such folder"));
   }
   std::unique_ptr<Checkpoint> checkpoint(new Checkpoint);
   checkpoint->dir_ = dir;
+  checkpoint->weights_ = weights;
   const std::string config_path = dir + "/config.json";
   VL2_ASSIGN_OR_RETURN(const Json config, ParseJsonFile(config_path));
   VL2_ASSIGN_OR_RETURN(checkpoint->config_, ParseModelConfig(config, config_path));
@@ -99,6 +115,7 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& 
         " differ from config.json's ", model.vision_config.patch_size, ", ",
         model.projector_config.downsample_ratio, ", ", model.vision_config.image_size);
   }
+  WarnOfUnknownKeys(model.unknown_keys, processing.unknown_keys);
   VL2_RETURN_IF_ERROR(checkpoint->OpenShards());
   VL2_RETURN_IF_ERROR(checkpoint->CheckTensors());
   return checkpoint;
@@ -164,9 +181,9 @@ absl::Status Checkpoint::CheckTensors() const {
       return InvalidArgument(file->path(), ": tensor \"", spec.name, "\" has shape ", view.shape,
                              ", config.json asks for ", spec.shape);
     }
-    if (view.dtype != DType::kBF16 && view.dtype != DType::kF32) {
+    if (view.dtype != DType::kBF16 && view.dtype != DType::kF16 && view.dtype != DType::kF32) {
       return InvalidArgument(file->path(), ": tensor \"", spec.name, "\" is ", Name(view.dtype),
-                             ", expected BF16 or F32");
+                             ", expected BF16, F16 or F32");
     }
   }
   for (const auto& [name, location] : tensors_) {
@@ -190,15 +207,16 @@ void Checkpoint::Release(std::string_view name) const {
 }
 
 std::vector<float> Checkpoint::Floats(std::string_view name) const {
-  const Tensor copy = CopyOf(View(name));
-  std::vector<float> floats(static_cast<size_t>(copy.shape().num_elements()));
-  if (copy.dtype() == DType::kF32) {
-    std::copy_n(copy.data<float>(), floats.size(), floats.begin());
-  } else {
-    std::transform(copy.data<BFloat16>(), copy.data<BFloat16>() + floats.size(), floats.begin(),
-                   ToFloat);
-  }
-  return floats;
+  ConversionLoss none;
+  const Tensor copy = ConvertWeights(View(name), DType::kF32, none);
+  const auto count = static_cast<size_t>(copy.shape().num_elements());
+  return std::vector<float>(copy.data<float>(), copy.data<float>() + count);
+}
+
+DType Checkpoint::KeptType(std::string_view name) const {
+  if (weights_ == WeightType::kF32) return DType::kF32;
+  const DType stored = View(name).dtype;
+  return stored == DType::kF16 ? DType::kBF16 : stored;
 }
 
 absl::StatusOr<std::string> Checkpoint::ModelId() const {

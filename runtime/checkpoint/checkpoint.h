@@ -6,8 +6,8 @@
 //   vl2_fingerprint.json                   optional, written by tools/fingerprint
 //
 // Open reads headers only: every expected tensor is there once, with the expected shape and type
-// bfloat16 or float32, in the shard that the index names, and nothing else is. Weights are read
-// when a model copies them.
+// bfloat16, float16 or float32, in the shard that the index names, and nothing else is. Weights are
+// read when a model copies them. A configuration's keys that nobody knows are named in one warning.
 //
 // Owns: the mapped shards. Threading: immutable after Open.
 // Errors: name the file, the tensor and what was expected.
@@ -26,9 +26,16 @@
 
 namespace vl2 {
 
+// In which type a model keeps its weights.
+enum class WeightType {
+  kStored,  // the file's; float16, which nothing computes with, as bfloat16
+  kF32,
+};
+
 class Checkpoint {
  public:
-  static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& dir);
+  static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& dir,
+                                                          WeightType weights = WeightType::kStored);
 
   const std::string& dir() const { return dir_; }
   const ModelConfig& config() const { return config_; }
@@ -37,10 +44,12 @@ class Checkpoint {
   // The view of an expected tensor, perhaps misaligned. REQUIRES: `name` is in
   // ExpectedTensors(config()).
   TensorView View(std::string_view name) const;
+  // The type in which a model keeps that tensor: not the view's where it is to be converted.
+  DType KeptType(std::string_view name) const;
   // Gives a tensor's mapped pages back to the system, after its weights were copied.
   void Release(std::string_view name) const;
 
-  // A copy of a tensor as float32.
+  // A copy of a tensor as float32, exact.
   std::vector<float> Floats(std::string_view name) const;
 
   // Which model this is: a hexadecimal SHA-256 over the canonical configuration and processor
@@ -60,6 +69,7 @@ class Checkpoint {
   absl::Status CheckTensors() const;
 
   std::string dir_;
+  WeightType weights_ = WeightType::kStored;
   ModelConfig config_;
   ProcessorConfig processor_config_;
   std::vector<std::unique_ptr<SafetensorsFile>> files_;

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "runtime/base/status.h"
+#include "runtime/checkpoint/config_keys.h"
+#include "runtime/checkpoint/rope_config.h"
 
 namespace vl2 {
 namespace {
@@ -91,6 +93,7 @@ absl::StatusOr<VisionConfig> ParseVision(const JsonFields& fields) {
   VL2_RETURN_IF_ERROR(ReadInt(fields, "heads", 1, kMaxHeads, config.heads));
   VL2_ASSIGN_OR_RETURN(config.mlp_ratio, fields.Double("mlp_ratio", config.mlp_ratio, 0.01, 64));
   VL2_ASSIGN_OR_RETURN(const bool class_token, fields.Bool("class_token", false));
+  VL2_RETURN_IF_ERROR(CheckVisionKeys(fields));
   if (class_token) return InvalidArgument(fields.context(), ".class_token: true is not supported");
   if (config.width % config.heads != 0) {
     return InvalidArgument(fields.context(), ".heads: ", config.heads, " does not divide width ",
@@ -116,35 +119,6 @@ absl::StatusOr<ProjectorConfig> ParseProjector(const JsonFields& fields) {
     return InvalidArgument(fields.context(), ".token_pooling: true is not supported");
   }
   return config;
-}
-
-absl::StatusOr<std::optional<RopeScaling>> ParseRopeScaling(const JsonFields& parent) {
-  const Json* json = parent.Find("rope_scaling");
-  if (json == nullptr) return std::optional<RopeScaling>();
-  const JsonFields fields(*json, parent.context() + ".rope_scaling");
-  if (!json->is_object()) return InvalidArgument(fields.context(), ": expected an object");
-  RopeScaling scaling;
-  VL2_ASSIGN_OR_RETURN(const std::string type, fields.String("type", std::nullopt));
-  VL2_ASSIGN_OR_RETURN(scaling.factor, fields.Double("factor", std::nullopt, 1e-3, 1e6));
-  if (type == "linear") {
-    scaling.type = RopeScaling::Type::kLinear;
-    return std::optional(scaling);
-  }
-  if (type == "dynamic") {
-    scaling.type = RopeScaling::Type::kDynamic;
-    return std::optional(scaling);
-  }
-  if (type != "yarn") {
-    return InvalidArgument(fields.context(), ".type: \"", type,
-                           "\" is not one of linear, dynamic, yarn");
-  }
-  VL2_RETURN_IF_ERROR(ReadInt(fields, "original_max_position_embeddings", 1, kMaxContext,
-                              scaling.original_max_position_embeddings));
-  VL2_ASSIGN_OR_RETURN(scaling.beta_fast, fields.Double("beta_fast", 32, 1e-6, 1e6));
-  VL2_ASSIGN_OR_RETURN(scaling.beta_slow, fields.Double("beta_slow", 1, 1e-6, 1e6));
-  VL2_ASSIGN_OR_RETURN(scaling.mscale, fields.Double("mscale", 1, 0, 1e3));
-  VL2_ASSIGN_OR_RETURN(scaling.mscale_all_dim, fields.Double("mscale_all_dim", 0, 0, 1e3));
-  return std::optional(scaling);
 }
 
 // Sizes of attention: of the latent form, or of the plain one.
@@ -232,7 +206,8 @@ absl::Status ParseRouter(const JsonFields& fields, LanguageConfig& config) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<LanguageConfig> ParseLanguage(const JsonFields& fields) {
+absl::StatusOr<LanguageConfig> ParseLanguage(const JsonFields& fields,
+                                             std::vector<std::string>& unknown_keys) {
   LanguageConfig config;
   VL2_RETURN_IF_ERROR(ReadInt(fields, "vocab_size", 1, kMaxVocab, config.vocab_size));
   VL2_RETURN_IF_ERROR(ReadInt(fields, "hidden_size", 1, kMaxWidth, config.hidden_size));
@@ -245,16 +220,18 @@ absl::StatusOr<LanguageConfig> ParseLanguage(const JsonFields& fields) {
   VL2_RETURN_IF_ERROR(ReadInt(fields, "eos_token_id", 0, kMaxVocab, config.eos_token_id));
   VL2_RETURN_IF_ERROR(RequireString(fields, "hidden_act", "silu"));
   VL2_ASSIGN_OR_RETURN(config.rms_norm_eps, fields.Double("rms_norm_eps", 1e-6, 1e-12, 1));
-  VL2_ASSIGN_OR_RETURN(config.rope_theta, fields.Double("rope_theta", 10000, 1 + 1e-6, 1e12));
+  VL2_ASSIGN_OR_RETURN(const RopeConfig rope, ParseRope(fields, unknown_keys));
+  config.rope_theta = rope.theta;
+  config.rope_scaling = rope.scaling;
   VL2_ASSIGN_OR_RETURN(config.tie_word_embeddings, fields.Bool("tie_word_embeddings", false));
   VL2_RETURN_IF_ERROR(ParseAttention(fields, config));
   VL2_RETURN_IF_ERROR(ParseRouter(fields, config));
-  VL2_ASSIGN_OR_RETURN(config.rope_scaling, ParseRopeScaling(fields));
   if (!config.use_mla && config.rope_scaling &&
       config.rope_scaling->type == RopeScaling::Type::kYarn) {
     return InvalidArgument(fields.context(),
                            ".rope_scaling.type: \"yarn\" is not supported where use_mla is false");
   }
+  VL2_RETURN_IF_ERROR(CheckLanguageKeys(fields, config));
   return config;
 }
 
@@ -264,15 +241,20 @@ absl::StatusOr<ModelConfig> ParseModelConfig(const Json& json, const std::string
   if (!json.is_object()) return InvalidArgument(context, ": expected an object");
   const JsonFields fields(json, context);
   ModelConfig config;
+  VL2_RETURN_IF_ERROR(CheckTopKeys(fields));
   VL2_ASSIGN_OR_RETURN(const Json* vision, Section(fields, "vision_config"));
-  VL2_ASSIGN_OR_RETURN(config.vision_config,
-                       ParseVision(JsonFields(*vision, context + ": vision_config")));
   VL2_ASSIGN_OR_RETURN(const Json* projector, Section(fields, "projector_config"));
-  VL2_ASSIGN_OR_RETURN(config.projector_config,
-                       ParseProjector(JsonFields(*projector, context + ": projector_config")));
   VL2_ASSIGN_OR_RETURN(const Json* language, Section(fields, "language_config"));
-  VL2_ASSIGN_OR_RETURN(config.language_config,
-                       ParseLanguage(JsonFields(*language, context + ": language_config")));
+  const JsonFields vision_fields(*vision, context + ": vision_config");
+  const JsonFields projector_fields(*projector, context + ": projector_config");
+  const JsonFields language_fields(*language, context + ": language_config");
+  VL2_ASSIGN_OR_RETURN(config.vision_config, ParseVision(vision_fields));
+  VL2_ASSIGN_OR_RETURN(config.projector_config, ParseProjector(projector_fields));
+  VL2_ASSIGN_OR_RETURN(config.language_config, ParseLanguage(language_fields, config.unknown_keys));
+  NoteUnknownKeys(fields, json, ConfigSection::kTop, config.unknown_keys);
+  NoteUnknownKeys(vision_fields, *vision, ConfigSection::kVision, config.unknown_keys);
+  NoteUnknownKeys(projector_fields, *projector, ConfigSection::kProjector, config.unknown_keys);
+  NoteUnknownKeys(language_fields, *language, ConfigSection::kLanguage, config.unknown_keys);
 
   VL2_ASSIGN_OR_RETURN(const std::string tile_tag, fields.String("tile_tag", "tile_tag"));
   if (tile_tag != "2D") {
@@ -316,6 +298,7 @@ absl::StatusOr<ProcessorConfig> ParseProcessorConfig(const Json& json, const std
                            " is outside [1, ", kMaxImageSide, "]");
   }
   VL2_ASSIGN_OR_RETURN(config.candidate_resolutions, ParseResolutions(fields, side));
+  NoteUnknownKeys(fields, json, ConfigSection::kProcessor, config.unknown_keys);
   return config;
 }
 

@@ -3,7 +3,8 @@
 // Field names are the files' keys. A key that is left out takes the default of the published
 // configuration code (configuration_deepseek.py, modeling_deepseek_vl_v2.py); Base's own file, for
 // one, leaves out its layers, heads and latent rank. What this project does not implement is
-// refused here with the key and the value, never at the first request. Every size is bounded, so
+// refused here with the key and the value, never at the first request; keys that it does not know
+// are listed, because they may matter. Every size is bounded, so
 // that later arithmetic on them cannot overflow.
 #pragma once
 
@@ -15,6 +16,7 @@
 
 #include "absl/status/statusor.h"
 #include "runtime/base/json.h"
+#include "runtime/checkpoint/rope_config.h"
 
 namespace vl2 {
 
@@ -42,18 +44,6 @@ struct ProjectorConfig {
   int64_t depth = 2;
   int64_t mlp_ratio = 1;
   int64_t downsample_ratio = 2;
-};
-
-struct RopeScaling {
-  enum class Type { kLinear, kDynamic, kYarn };
-  Type type = Type::kYarn;
-  double factor = 1;
-  // kYarn only.
-  int64_t original_max_position_embeddings = 4096;
-  double beta_fast = 32;
-  double beta_slow = 1;
-  double mscale = 1;
-  double mscale_all_dim = 0;
 };
 
 struct LanguageConfig {
@@ -109,6 +99,7 @@ struct ModelConfig {
   ProjectorConfig projector_config;
   LanguageConfig language_config;
   CandidateResolutions candidate_resolutions;
+  std::vector<std::string> unknown_keys;  // of the file, with their path
 
   // Embeddings along one side of a tile: 14 for the published checkpoints.
   int64_t tile_side() const {
@@ -124,6 +115,7 @@ struct ProcessorConfig {
   int64_t downsample_ratio = 2;
   std::string image_token = "<image>";
   std::string pad_token = "<｜▁pad▁｜>";
+  std::vector<std::string> unknown_keys;
 };
 
 // `context` (a file name) begins every error.

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cerrno>
 #include <cstring>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "runtime/base/json.h"
+#include "runtime/base/model_folder.h"
 #include "runtime/base/status.h"
 
 namespace vl2 {
@@ -125,6 +127,15 @@ absl::StatusOr<std::unique_ptr<SafetensorsFile>> SafetensorsFile::Open(const std
     return absl::NotFoundError(Cat(path, ": not a regular file"));
   }
   const auto num_bytes = static_cast<uint64_t>(info.st_size);
+  std::array<char, 64> begin;
+  const ssize_t num_read = pread(fd, begin.data(), begin.size(), 0);
+  if (num_read > 0) {
+    const std::string_view text(begin.data(), static_cast<size_t>(num_read));
+    if (const absl::Status status = CheckIsNoLfsPointer(text, path); !status.ok()) {
+      close(fd);
+      return status;
+    }
+  }
   if (num_bytes < 8) {
     close(fd);
     return InvalidArgument(path, ": ", num_bytes, " bytes, too short for a header");

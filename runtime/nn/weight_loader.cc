@@ -1,21 +1,62 @@
 #include "runtime/nn/weight_loader.h"
 
-#include <cstring>
 #include <utility>
+
+#include "runtime/base/log.h"
+#include "runtime/checkpoint/weight_conversion.h"
 
 namespace vl2 {
 
 WeightLoader::WeightLoader(const Checkpoint& checkpoint, Ops& ops, LoadProgress progress)
     : checkpoint_(checkpoint), ops_(ops), progress_(std::move(progress)) {}
 
+WeightLoader::~WeightLoader() {
+  if (num_half_tensors_ == 0) return;
+  Log(Severity::kInfo, "float16 weights converted",
+      {{"tensors", num_half_tensors_},
+       {"largest_relative_error", largest_relative_error_},
+       {"in", least_exact_.empty() ? "none" : least_exact_}});
+  if (num_not_finite_ == 0) return;
+  Log(Severity::kWarning, "float16 weights that are no numbers",
+      {{"count", num_not_finite_}, {"first_in", not_finite_}});
+}
+
+Tensor WeightLoader::Convert(const std::string& name, DType to) {
+  const TensorView view = checkpoint_.View(name);
+  ConversionLoss loss;
+  Tensor converted = ConvertWeights(view, to, loss);
+  if (view.dtype != DType::kF16) return converted;
+  ++num_half_tensors_;
+  if (loss.largest_relative_error > largest_relative_error_) {
+    largest_relative_error_ = loss.largest_relative_error;
+    least_exact_ = name;
+  }
+  if (loss.num_not_finite > 0 && num_not_finite_ == 0) not_finite_ = name;
+  num_not_finite_ += loss.num_not_finite;
+  return converted;
+}
+
 TensorView WeightLoader::View(const std::string& name) {
   const TensorView view = checkpoint_.View(name);
-  if (IsAligned(view)) return view;
-  return (aligned_copies_[name] = CopyOf(view)).view();
+  const DType kept = checkpoint_.KeptType(name);
+  if (view.dtype == kept && IsAligned(view)) return view;
+  return (copies_[name] = Convert(name, kept)).view();
+}
+
+std::vector<TensorView> WeightLoader::Views(const std::vector<std::string>& names) {
+  bool differ = false;
+  for (const std::string& name : names) {
+    differ |= checkpoint_.KeptType(name) != checkpoint_.KeptType(names[0]);
+  }
+  std::vector<TensorView> views;
+  for (const std::string& name : names) {
+    views.push_back(differ ? (copies_[name] = Convert(name, DType::kF32)).view() : View(name));
+  }
+  return views;
 }
 
 void WeightLoader::Done(const std::string& name) {
-  aligned_copies_.erase(name);
+  copies_.erase(name);
   bytes_ += static_cast<int64_t>(checkpoint_.View(name).num_bytes());
   checkpoint_.Release(name);
   if (progress_) progress_(bytes_);
@@ -27,30 +68,19 @@ LinearLayer WeightLoader::Linear(const std::string& name, bool bias) {
 
 LinearLayer WeightLoader::JoinedLinear(const std::vector<Part>& parts) {
   LinearLayer layer;
-  std::vector<TensorView> views;
+  std::vector<std::string> names;
   bool any_bias = false;
   for (const Part& part : parts) {
-    views.push_back(View(part.name + ".weight"));
+    names.push_back(part.name + ".weight");
     any_bias |= part.bias;
   }
-  // Parts of different types are joined as float32, which holds both exactly.
-  std::vector<Tensor> widened;
-  for (TensorView& view : views) {
-    if (view.dtype == views[0].dtype) continue;
-    for (size_t i = 0; i < views.size(); ++i) {
-      Tensor copy(DType::kF32, views[i].shape);
-      const std::vector<float> floats = checkpoint_.Floats(parts[i].name + ".weight");
-      std::memcpy(copy.data<float>(), floats.data(), floats.size() * sizeof(float));
-      widened.push_back(std::move(copy));
-    }
-    for (size_t i = 0; i < views.size(); ++i) views[i] = widened[i].view();
-    break;
-  }
+  const std::vector<TensorView> views = Views(names);
   layer.weight = ops_.PackLinear(views);
   for (size_t i = 0; i < parts.size(); ++i) {
-    Done(parts[i].name + ".weight");
+    const int64_t num_rows = views[i].shape[0];
+    Done(names[i]);
     if (!any_bias) continue;
-    std::vector<float> bias(static_cast<size_t>(views[i].shape[0]), 0.0f);
+    std::vector<float> bias(static_cast<size_t>(num_rows), 0.0f);
     if (parts[i].bias) bias = Floats(parts[i].name + ".bias");
     layer.bias.insert(layer.bias.end(), bias.begin(), bias.end());
   }
@@ -72,7 +102,8 @@ GatedMlp WeightLoader::Mlp(const std::string& name) {
   GatedMlp mlp;
   const std::string gate = name + ".gate_proj.weight";
   const std::string up = name + ".up_proj.weight";
-  mlp.gate_up = ops_.PackGatedLinear(View(gate), View(up));
+  const std::vector<TensorView> views = Views({gate, up});
+  mlp.gate_up = ops_.PackGatedLinear(views[0], views[1]);
   Done(gate);
   Done(up);
   mlp.down = Linear(name + ".down_proj", false).weight;
@@ -97,13 +128,15 @@ std::unique_ptr<LatentWeight> WeightLoader::Latent(const std::string& name,
 }
 
 std::vector<float> WeightLoader::Floats(const std::string& name) {
-  std::vector<float> floats = checkpoint_.Floats(name);
+  const Tensor converted = Convert(name, DType::kF32);
+  const auto count = static_cast<size_t>(converted.shape().num_elements());
+  std::vector<float> floats(converted.data<float>(), converted.data<float>() + count);
   Done(name);
   return floats;
 }
 
 Tensor WeightLoader::Table(const std::string& name) {
-  Tensor table = CopyOf(checkpoint_.View(name));
+  Tensor table = Convert(name, checkpoint_.KeptType(name));
   Done(name);
   return table;
 }

@@ -1,6 +1,7 @@
 // WeightLoader: reads layers from a checkpoint into the backend's layout, tensor by tensor. Mapped
 // pages are given back as soon as a tensor is copied, so that loading peaks at the weights plus one
-// tensor.
+// tensor. Weights are converted where the checkpoint says so (Checkpoint::KeptType); what float16
+// lost by it is logged at the end.
 //
 // Threading: one thread. Errors: none; the checkpoint was checked when it was opened.
 #pragma once
@@ -25,6 +26,9 @@ using LoadProgress = std::function<void(int64_t bytes)>;
 class WeightLoader {
  public:
   WeightLoader(const Checkpoint& checkpoint, Ops& ops, LoadProgress progress = {});
+  ~WeightLoader();
+  WeightLoader(const WeightLoader&) = delete;
+  WeightLoader& operator=(const WeightLoader&) = delete;
 
   // A linear layer: `name`.weight, and `name`.bias where the checkpoint has one expected.
   LinearLayer Linear(const std::string& name, bool bias);
@@ -43,19 +47,29 @@ class WeightLoader {
   LayerNormLayer LayerNorm(const std::string& name, double eps);
   std::unique_ptr<LatentWeight> Latent(const std::string& name, const LatentWeight::Dims& dims);
   std::vector<float> Floats(const std::string& name);
-  // A copy in the checkpoint's own type.
+  // A copy in the type it is kept in.
   Tensor Table(const std::string& name);
 
  private:
-  // The tensor's view; of an aligned copy where the file's is misaligned, valid until Done(name).
+  // The tensor's view in the type it is kept in; of a copy where the file's is misaligned or of
+  // another type, valid until Done(name).
   TensorView View(const std::string& name);
+  // All in one type: float32, which holds every other exactly, where they differ.
+  std::vector<TensorView> Views(const std::vector<std::string>& names);
+  Tensor Convert(const std::string& name, DType to);
   void Done(const std::string& name);
 
   const Checkpoint& checkpoint_;
   Ops& ops_;
   const LoadProgress progress_;
   int64_t bytes_ = 0;
-  std::map<std::string, Tensor> aligned_copies_;
+  std::map<std::string, Tensor> copies_;
+  // Of the float16 tensors so far.
+  int64_t num_half_tensors_ = 0;
+  double largest_relative_error_ = 0;
+  std::string least_exact_;  // the tensor that has it
+  int64_t num_not_finite_ = 0;
+  std::string not_finite_;  // the first tensor that holds some
 };
 
 }  // namespace vl2

@@ -1,8 +1,7 @@
 #include "runtime/rpc/model_info.h"
 
-#include <filesystem>
-
 #include "runtime/base/json.h"
+#include "runtime/base/model_folder.h"
 #include "runtime/base/status.h"
 
 namespace vl2 {
@@ -19,11 +18,7 @@ absl::StatusOr<v1::ModelInfo> ReadModelInfo(const std::string& checkpoint_dir,
   VL2_ASSIGN_OR_RETURN(*info.mutable_processor_config_json(),
                        ReadFile(checkpoint_dir + "/processor_config.json", kMaxConfigBytes));
   info.set_model_name(model_name);
-  if (model_name.empty()) {
-    std::filesystem::path folder(checkpoint_dir);
-    if (!folder.has_filename()) folder = folder.parent_path();
-    info.set_model_name(folder.filename().string());
-  }
+  if (model_name.empty()) info.set_model_name(ModelNameOfFolder(checkpoint_dir));
   return info;
 }
 

@@ -1,4 +1,4 @@
-// Element types of tensors and conversions between bfloat16 and float32.
+// Element types of tensors and conversions between bfloat16, float16 and float32.
 #pragma once
 
 #include <bit>
@@ -56,6 +56,25 @@ struct BFloat16 {
 
 inline float ToFloat(BFloat16 value) {
   return std::bit_cast<float>(static_cast<uint32_t>(value.bits) << 16);
+}
+
+// IEEE 754 binary16: five bits of exponent, ten of fraction. Only read from files.
+struct Float16 {
+  uint16_t bits;
+};
+
+// Exact, subnormal numbers too; infinities and NaN stay what they are.
+inline float ToFloat(Float16 value) {
+  const uint32_t sign = static_cast<uint32_t>(value.bits & 0x8000u) << 16;
+  const uint32_t exponent = (value.bits >> 10) & 0x1fu;
+  const uint32_t fraction = value.bits & 0x3ffu;
+  if (exponent == 0x1f) return std::bit_cast<float>(sign | 0x7f800000u | (fraction << 13));
+  if (exponent == 0) {
+    // Multiples of 2^-24, the sign of zero kept.
+    const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
+    return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(magnitude));
+  }
+  return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (fraction << 13));
 }
 
 // Rounds to nearest, ties to even; NaN stays NaN.

@@ -355,6 +355,66 @@ TEST(Sampler, MinusInfinityIsNeverChosen) {
   }
 }
 
+// Both ends of every documented range are accepted and give a token.
+TEST(SamplingParams, EndsOfRanges) {
+  Sampler sampler;
+  const std::vector<float> before = RandomLogits(3000, 4);
+  TokenHistory history;
+  history.AddPrompt(std::vector<int32_t>{0, 1, 2, 3, 4, 5, 6, 7});
+  for (const int32_t id : {1, 2, 2, 3}) history.AddGenerated(id);
+  const auto sample = [&](auto change) {
+    std::vector<float> logits = before;
+    logits[7] = -kInfinity;  // never, whatever the penalties do
+    SamplingParams params;
+    change(params);
+    EXPECT_TRUE(params.Validate(3000).ok()) << params.Validate(3000);
+    const auto token = sampler.Sample(logits, params, history, 0, 3);
+    EXPECT_TRUE(token.ok()) << token.status() << " for repetition penalty "
+                            << params.repetition_penalty;
+    if (!token.ok()) return -1;
+    EXPECT_NE(token->id, 7);
+    return token->id;
+  };
+  const int32_t likeliest = sample([](auto& p) { p.temperature = 0; });
+  sample([](auto& p) { p.temperature = 10; });
+  sample([](auto& p) { p.top_k = 0; });
+  sample([](auto& p) { p.top_k = INT64_MAX; });
+  for (const int64_t top_k : {0, 1, 50, 2999, 3000}) {
+    EXPECT_EQ(sample([&](auto& p) { p.top_p = 0, p.top_k = top_k; }), likeliest) << top_k;
+    sample([&](auto& p) { p.top_p = 1, p.top_k = top_k; });
+    EXPECT_EQ(sample([&](auto& p) { p.min_p = 1, p.top_k = top_k; }), likeliest) << top_k;
+    sample([&](auto& p) { p.min_p = 0, p.top_k = top_k; });
+  }
+  for (const double penalty : {1e-320, 1e-40, 1e-30, 1e-3, 10.0}) {
+    for (const double temperature : {0.0, 0.4, 10.0}) {
+      sample([&](auto& p) { p.repetition_penalty = penalty, p.temperature = temperature; });
+      sample([&](auto& p) { p.repetition_penalty = penalty, p.top_k = 0, p.top_p = 1; });
+    }
+  }
+  for (const double penalty : {-2.0, 2.0}) {
+    sample([&](auto& p) { p.presence_penalty = penalty, p.frequency_penalty = -penalty; });
+    sample([&](auto& p) { p.presence_penalty = penalty, p.frequency_penalty = penalty; });
+  }
+  EXPECT_EQ(sample([](auto& p) { p.logit_bias = {{99, 100}}, p.temperature = 0; }), 99);
+  EXPECT_NE(sample([&](auto& p) { p.logit_bias = {{likeliest, -100}}; }), likeliest);
+  sample([](auto& p) { p.logprobs = true, p.top_logprobs = 0; });
+  sample([](auto& p) { p.logprobs = true, p.top_logprobs = 20; });
+  sample([](auto& p) { p.seed = UINT64_MAX; });
+}
+
+TEST(Sampler, TopPOfZeroIsGreedyAlsoAmongEquals) {
+  Sampler sampler;
+  SamplingParams params = Plain();
+  params.top_p = 0;
+  for (const size_t count : {5u, 300u, 5000u}) {
+    std::vector<float> logits(count, 1.0f);
+    for (uint64_t position = 0; position < 20; ++position) {
+      EXPECT_EQ(sampler.Sample(logits, params, {}, 0, position)->id, 0) << count;
+    }
+    EXPECT_EQ(sampler.Distribution(logits, params, {})->size(), 1u);
+  }
+}
+
 TEST(SamplingParams, RangesAreNamed) {
   const auto refusal = [](auto change) {
     SamplingParams params;
@@ -365,7 +425,7 @@ TEST(SamplingParams, RangesAreNamed) {
   EXPECT_THAT(refusal([](auto& p) { p.temperature = -0.1; }),
               HasSubstr("temperature: -0.1 is outside [0, 10]"));
   EXPECT_THAT(refusal([](auto& p) { p.temperature = NAN; }), HasSubstr("temperature"));
-  EXPECT_THAT(refusal([](auto& p) { p.top_p = 0; }), HasSubstr("top_p: 0 is outside (0, 1]"));
+  EXPECT_THAT(refusal([](auto& p) { p.top_p = -0.1; }), HasSubstr("top_p: -0.1 is outside [0, 1]"));
   EXPECT_THAT(refusal([](auto& p) { p.top_p = NAN; }), HasSubstr("top_p"));
   EXPECT_THAT(refusal([](auto& p) { p.min_p = 1.5; }), HasSubstr("min_p"));
   EXPECT_THAT(refusal([](auto& p) { p.top_k = -1; }), HasSubstr("top_k: -1"));

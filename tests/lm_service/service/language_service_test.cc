@@ -187,6 +187,11 @@ TEST(LanguageServiceTest, CancelFreesEverything) {
     EXPECT_EQ(record.status.error_code(), grpc::StatusCode::CANCELLED);
     EXPECT_TRUE(server.BecomesIdle());
   }
+  // Both waited; the one of text had its first token.
+  const std::string text = server.metrics().Text();
+  EXPECT_THAT(text, HasSubstr("vl2_lm_calls_total{code=\"CANCELLED\"} 2"));
+  EXPECT_THAT(text, HasSubstr("vl2_lm_queue_ms_count{code=\"CANCELLED\"} 2"));
+  EXPECT_THAT(text, HasSubstr("vl2_lm_prefill_ms_count{code=\"CANCELLED\"} 1"));
 }
 
 TEST(LanguageServiceTest, DeadlineEndsTheSequence) {

@@ -108,6 +108,24 @@ TEST_F(CheckpointTest, CutShards) {
   EXPECT_THAT(Error(), HasSubstr("header: not valid JSON"));
 }
 
+TEST_F(CheckpointTest, LfsPointersInThePlaceOfFiles) {
+  const std::string pointer =
+      "version https://git-lfs.github.com/spec/v1\noid sha256:" + std::string(64, 'a') +
+      "\nsize 4976698672\n";
+  for (const char* name : {"config.json", "processor_config.json", "model.safetensors.index.json",
+                           kShard1, "model-00002-of-000002.safetensors"}) {
+    const std::string before = Read(name);
+    Write(name, pointer);
+    EXPECT_THAT(Error(), AllOf(HasSubstr(Cat(name, ": a git-lfs pointer")),
+                               HasSubstr(Cat("run `git lfs pull` in ", dir_.string()))));
+    Write(name, before);
+  }
+  EXPECT_EQ(Error(), "opened");
+  Write("tokenizer.json", pointer);
+  EXPECT_THAT(Message(Checkpoint::Open(dir_).value()->ModelId().status()),
+              HasSubstr("tokenizer.json: a git-lfs pointer"));
+}
+
 TEST_F(CheckpointTest, BadEntries) {
   const auto [header, data] = ReadShard(kShard1);
   const auto with = [&, header = header, data = data](const std::string& tensor, const char* key,
