@@ -44,6 +44,12 @@ ABSL_FLAG(int64_t, max_image_pixels, int64_t{1} << 26, "Pixels of one picture at
 ABSL_FLAG(int64_t, max_decoded_bytes, int64_t{256} << 20,
           "Bytes of one picture when decoded at most: width, height, bands and bytes of a sample "
           "multiplied, or what is held while decoding if that is more.");
+ABSL_FLAG(int64_t, max_request_decoded_bytes, int64_t{1} << 30,
+          "Decoded bytes of all pictures of one request at most.");
+ABSL_FLAG(int64_t, max_decoding_bytes, int64_t{2} << 30,
+          "Decoded bytes of the pictures that are being decoded at a time; others wait.");
+ABSL_FLAG(int64_t, max_decode_cpu_ms, 2000,
+          "Processor time that decoding one picture may take, milliseconds; 0: any.");
 ABSL_FLAG(int64_t, drain_timeout_ms, 30'000,
           "How long running calls may go on after SIGTERM, milliseconds.");
 
@@ -64,13 +70,17 @@ struct Options {
                           .drain_timeout_ms = absl::GetFlag(FLAGS_drain_timeout_ms)};
   VisionServiceOptions service = {.held_image_timeout_ms =
                                       absl::GetFlag(FLAGS_held_image_timeout_ms)};
-  VisionEngineOptions engine = {.max_batch_tiles = absl::GetFlag(FLAGS_max_batch_tiles),
-                                .num_decode_threads = absl::GetFlag(FLAGS_decode_threads),
-                                .max_queued_tiles = absl::GetFlag(FLAGS_max_queued_tiles),
-                                .max_held_images = absl::GetFlag(FLAGS_max_held_images),
-                                .max_held_bytes = absl::GetFlag(FLAGS_max_held_bytes),
-                                .cache_bytes = absl::GetFlag(FLAGS_cache_bytes),
-                                .image_limits = {}};
+  VisionEngineOptions engine = {
+      .max_batch_tiles = absl::GetFlag(FLAGS_max_batch_tiles),
+      .num_decode_threads = absl::GetFlag(FLAGS_decode_threads),
+      .max_queued_tiles = absl::GetFlag(FLAGS_max_queued_tiles),
+      .max_held_images = absl::GetFlag(FLAGS_max_held_images),
+      .max_held_bytes = absl::GetFlag(FLAGS_max_held_bytes),
+      .cache_bytes = absl::GetFlag(FLAGS_cache_bytes),
+      .max_request_decoded_bytes = absl::GetFlag(FLAGS_max_request_decoded_bytes),
+      .max_decoding_bytes = absl::GetFlag(FLAGS_max_decoding_bytes),
+      .max_decode_cpu_ms = absl::GetFlag(FLAGS_max_decode_cpu_ms),
+      .image_limits = {}};
 
   absl::Status Validate();
 };
@@ -105,6 +115,9 @@ absl::StatusOr<v1::ModelInfo> MakeInfo(const Options& options, const Checkpoint&
   limits["max_image_bytes"] = static_cast<int64_t>(options.engine.image_limits.max_bytes);
   limits["max_image_pixels"] = options.engine.image_limits.max_pixels;
   limits["max_decoded_bytes"] = options.engine.image_limits.max_decoded_bytes;
+  limits["max_request_decoded_bytes"] = options.engine.max_request_decoded_bytes;
+  limits["max_decoding_bytes"] = options.engine.max_decoding_bytes;
+  limits["max_decode_cpu_ms"] = options.engine.max_decode_cpu_ms;
   limits["max_queued_tiles"] = options.engine.max_queued_tiles;
   limits["max_held_images"] = options.engine.max_held_images;
   limits["max_held_bytes"] = options.engine.max_held_bytes;

@@ -158,7 +158,9 @@ class Cluster:
         "gateway": ("vl2_gateway_upstream_calls", "vl2_gateway_requests_in_flight",
                     "vl2_gateway_grpc_requests_in_flight"),
         "vision_service": ("vl2_vision_queued_tiles", "vl2_vision_held_images",
-                           "vl2_vision_held_bytes", "vl2_vision_encodings"),
+                           "vl2_vision_held_bytes", "vl2_vision_encodings", "vl2_vision_clients",
+                           "vl2_vision_waiting_headers", "vl2_vision_waiting_decodes",
+                           "vl2_vision_decoding_bytes"),
         "lm_service": ("vl2_lm_sequences_waiting", "vl2_lm_sequences_running",
                        "vl2_lm_cache_blocks_in_use", "vl2_lm_embedding_bytes"),
     }

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -18,7 +19,7 @@
 
 namespace vl2 {
 
-// A complete file; counted in the engine's held bytes while its HeldImage lives.
+// A complete file; counted among the held bytes while its HeldImage lives.
 using ImageBytes = std::shared_ptr<const std::string>;
 
 struct EncodeJob {
@@ -27,6 +28,8 @@ struct EncodeJob {
   Tiling tiling;
   TilePlan plan;  // ImagePreprocessor::Plan of the above
   std::string content_key;
+  int64_t decoded_bytes = 0;  // ImageInfo's
+  std::string client_id;      // whose turn it takes
 };
 
 struct EncodingTimings {
@@ -42,16 +45,19 @@ struct Encoding {
   Encoding(const EncodeJob& job, TileAssembler assembler)
       : job(job), assembler(std::move(assembler)) {}
 
-  EncodeJob job;  // bytes are dropped after decoding
+  EncodeJob job;  // bytes are dropped after decoding; client_id is who began it
   // Written by the engine thread. Final below num_ready.
   TileAssembler assembler;
   std::atomic<int64_t> num_ready{0};
   std::atomic<int> num_encoded_tiles{0};
+  // Nobody waits any more: decoding stops. Set with `ended`.
+  std::atomic<bool> abandoned{false};
 
   // Guarded by the engine's mutex.
   std::deque<std::pair<int, Tile>> tiles;  // cut, not taken by the encoder yet
   int num_taken_tiles = 0;
-  int num_subscribers = 0;
+  // Subscriptions by client; the picture goes ahead when it is any of these clients' turn.
+  std::map<std::string, int> clients;
   bool ended = false;  // done, failed, or left by all
   absl::Status status;
   EncodingTimings timings;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "runtime/base/status.h"
+#include "vision_service/engine/next_turn.h"
 
 namespace vl2 {
 namespace {
@@ -28,37 +29,21 @@ absl::Status VisionEngineOptions::Validate() const {
                            max_held_images, " and max_held_bytes ", max_held_bytes,
                            " must be at least 1, cache_bytes ", cache_bytes, " at least 0");
   }
-  return image_limits.Validate();
-}
-
-HeldImage::~HeldImage() {
-  MutexLock lock(&engine_.mutex_);
-  --engine_.snapshot_.num_held_images;
-  engine_.snapshot_.held_bytes -= static_cast<int64_t>(bytes_->size());
-}
-
-absl::Status HeldImage::Append(std::string_view chunk) {
-  const size_t limit = engine_.options_.image_limits.max_bytes;
-  if (chunk.size() > limit - std::min(limit, bytes_->size())) {
-    return InvalidArgument("the file has more than ", bytes_->size() + chunk.size() - 1,
-                           " bytes, the limit is ", limit);
+  VL2_RETURN_IF_ERROR(image_limits.Validate());
+  // What is allowed for one picture must be able to come to its turn.
+  if (max_request_decoded_bytes < image_limits.max_decoded_bytes ||
+      max_decoding_bytes < image_limits.max_decoded_bytes) {
+    return InvalidArgument("max_request_decoded_bytes ", max_request_decoded_bytes,
+                           " and max_decoding_bytes ", max_decoding_bytes,
+                           " must be at least max_decoded_bytes ", image_limits.max_decoded_bytes);
   }
-  {
-    MutexLock lock(&engine_.mutex_);
-    int64_t& held = engine_.snapshot_.held_bytes;
-    if (held + static_cast<int64_t>(chunk.size()) > engine_.options_.max_held_bytes) {
-      return absl::ResourceExhaustedError(
-          Cat(held, " bytes of pictures are held, the limit max_held_bytes is ",
-              engine_.options_.max_held_bytes));
-    }
-    held += static_cast<int64_t>(chunk.size());
+  if (max_decode_cpu_ms < 0) {
+    return InvalidArgument("max_decode_cpu_ms ", max_decode_cpu_ms, " must be at least 0");
   }
-  bytes_->append(chunk);
-  sha_.Update(chunk);
   return absl::OkStatus();
 }
 
-EncodeSubscription::~EncodeSubscription() { engine_.Leave(*encoding_); }
+EncodeSubscription::~EncodeSubscription() { engine_.Leave(*encoding_, client_id_); }
 
 absl::Status EncodeSubscription::status() const {
   MutexLock lock(&engine_.mutex_);
@@ -94,20 +79,15 @@ VisionEngine::VisionEngine(const VisionEngineOptions& options, const ImageProces
       normalizer_(config.normalizer()),
       encoder_(encoder),
       hidden_(encoder.hidden()),
+      held_images_({.max_images = options.max_held_images,
+                    .max_bytes = options.max_held_bytes,
+                    .max_request_bytes = options.max_request_decoded_bytes,
+                    .max_file_bytes = options.image_limits.max_bytes}),
+      queued_tiles_(options.max_queued_tiles, "tiles are queued", "max_queued_tiles",
+                    "the picture has"),
       cache_(options.cache_bytes) {}
 
 VisionEngine::~VisionEngine() { Stop(); }
-
-absl::StatusOr<std::unique_ptr<HeldImage>> VisionEngine::Hold() {
-  MutexLock lock(&mutex_);
-  if (snapshot_.num_held_images >= options_.max_held_images) {
-    return absl::ResourceExhaustedError(Cat(snapshot_.num_held_images,
-                                            " pictures are held, the limit max_held_images is ",
-                                            options_.max_held_images));
-  }
-  ++snapshot_.num_held_images;
-  return std::unique_ptr<HeldImage>(new HeldImage(*this));
-}
 
 absl::StatusOr<std::shared_ptr<EncodeSubscription>> VisionEngine::Encode(
     const EncodeJob& job, std::function<void()> on_progress) {
@@ -121,13 +101,7 @@ absl::StatusOr<std::shared_ptr<EncodeSubscription>> VisionEngine::Encode(
     ++snapshot_.num_shared;
     encoding = it->second;
   } else {
-    const int64_t num_tiles = job.plan.num_tiles;
-    if (snapshot_.num_queued_tiles + num_tiles > options_.max_queued_tiles) {
-      return absl::ResourceExhaustedError(
-          Cat(snapshot_.num_queued_tiles, " tiles are queued and the picture has ", num_tiles,
-              ", the limit max_queued_tiles is ", options_.max_queued_tiles));
-    }
-    snapshot_.num_queued_tiles += num_tiles;
+    VL2_RETURN_IF_ERROR(queued_tiles_.Take(job.client_id, job.plan.num_tiles));
     encoding = std::make_shared<Encoding>(
         job, TileAssembler(job.plan.tiles_wide, job.plan.tiles_high, encoder_.config().tile_side(),
                            encoder_.image_newline(), encoder_.view_seperator()));
@@ -137,9 +111,9 @@ absl::StatusOr<std::shared_ptr<EncodeSubscription>> VisionEngine::Encode(
     snapshot_.num_encodings = static_cast<int64_t>(order_.size());
     decode_changed_.NotifyOne();
   }
-  ++encoding->num_subscribers;
+  ++encoding->clients[job.client_id];
   std::shared_ptr<EncodeSubscription> subscription(
-      new EncodeSubscription(*this, encoding, from_cache, std::move(on_progress)));
+      new EncodeSubscription(*this, encoding, job.client_id, from_cache, std::move(on_progress)));
   if (!encoding->ended) {
     Subscribers& subscribers = subscribers_[encoding.get()];
     std::erase_if(subscribers, [](const auto& weak) { return weak.expired(); });
@@ -148,12 +122,16 @@ absl::StatusOr<std::shared_ptr<EncodeSubscription>> VisionEngine::Encode(
   return subscription;
 }
 
-void VisionEngine::Leave(Encoding& encoding) {
+void VisionEngine::Leave(Encoding& encoding, const std::string& client_id) {
   MutexLock lock(&mutex_);
-  if (--encoding.num_subscribers > 0 || encoding.ended) return;
-  ++snapshot_.num_cancelled;
-  const auto it = in_flight_.find(encoding.job.content_key);
-  End(it->second, absl::CancelledError("nobody waits for the picture"));
+  const auto client = encoding.clients.find(client_id);
+  if (--client->second == 0) encoding.clients.erase(client);
+  if (encoding.clients.empty() && !encoding.ended) {
+    ++snapshot_.num_cancelled;
+    const auto it = in_flight_.find(encoding.job.content_key);
+    End(it->second, absl::CancelledError("nobody waits for the picture"));
+  }
+  ForgetIfIdle(client_id);
 }
 
 // Takes an encoding out of all queues; a complete one goes to the cache.
@@ -161,11 +139,14 @@ void VisionEngine::End(const std::shared_ptr<Encoding>& shared, const absl::Stat
   const std::shared_ptr<Encoding> encoding = shared;  // the map's own reference goes below
   if (std::exchange(encoding->ended, true)) return;
   encoding->status = status;
+  encoding->abandoned = true;
   encoding->tiles.clear();
   encoding->job.bytes.reset();
-  snapshot_.num_queued_tiles -= encoding->job.plan.num_tiles - encoding->num_encoded_tiles;
+  const int num_left = encoding->job.plan.num_tiles - encoding->num_encoded_tiles;
+  queued_tiles_.Return(encoding->job.client_id, num_left);
   std::erase(order_, encoding);
   std::erase(to_decode_, encoding);
+  for (const auto& [client, num_subscriptions] : encoding->clients) ForgetIfIdle(client);
   subscribers_.erase(encoding.get());
   snapshot_.num_encodings = static_cast<int64_t>(order_.size());
   if (status.ok()) cache_.Add(encoding);
@@ -173,75 +154,29 @@ void VisionEngine::End(const std::shared_ptr<Encoding>& shared, const absl::Stat
   in_flight_.erase(encoding->job.content_key);
 }
 
-void VisionEngine::RunDecoder() {
-  for (;;) {
-    std::shared_ptr<Encoding> encoding;
-    {
-      MutexLock lock(&mutex_);
-      while (to_decode_.empty() && !stopping_) decode_changed_.Wait(&mutex_);
-      if (stopping_) return;
-      encoding = std::move(to_decode_.front());
-      to_decode_.pop_front();
-    }
-    if (const absl::Status status = CutTiles(encoding); !status.ok()) {
-      Subscribers subscribers;
-      {
-        MutexLock lock(&mutex_);
-        if (encoding->ended) continue;
-        subscribers = subscribers_[encoding.get()];
-        End(encoding, status);
-      }
-      for (const auto& weak : subscribers) {
-        if (const auto subscription = weak.lock()) subscription->on_progress_();
-      }
-    }
-  }
-}
-
-absl::Status VisionEngine::CutTiles(const std::shared_ptr<Encoding>& encoding) {
-  ImageBytes bytes;
-  {
-    MutexLock lock(&mutex_);
-    if (encoding->ended) return absl::OkStatus();
-    bytes = encoding->job.bytes;
-  }
-  const auto begin = Clock::now();
-  VL2_ASSIGN_OR_RETURN(TileStream stream,
-                       preprocessor_.Tiles(*bytes, encoding->job.policy, encoding->job.tiling));
-  if (stream.plan().num_tiles != encoding->job.plan.num_tiles) {
-    return InvalidArgument("the picture has ", stream.plan().num_tiles, " tiles, its header said ",
-                           encoding->job.plan.num_tiles);
-  }
-  bytes.reset();
-  const double decode_ms = Milliseconds(begin, Clock::now());
-  int index = 0;
-  for (;;) {
-    const auto cut_begin = Clock::now();
-    std::vector<Tile> part = stream.Next();
-    MutexLock lock(&mutex_);
-    if (encoding->ended || part.empty()) return absl::OkStatus();
-    encoding->job.bytes.reset();
-    encoding->timings.decode_ms = decode_ms;
-    encoding->timings.tiling_ms += Milliseconds(cut_begin, Clock::now());
-    if (index == 0) encoding->first_cut = Clock::now();
-    for (Tile& tile : part) encoding->tiles.emplace_back(index++, std::move(tile));
-    tiles_changed_.NotifyOne();
-  }
+void VisionEngine::ForgetIfIdle(const std::string& client_id) {
+  const bool busy = std::any_of(order_.begin(), order_.end(), [&](const auto& encoding) {
+    return encoding->clients.count(client_id) > 0;
+  });
+  if (busy) return;
+  decode_turns_.Forget(client_id);
+  tile_turns_.Forget(client_id);
 }
 
 std::vector<VisionEngine::TakenTile> VisionEngine::TakeTiles() {
   std::vector<TakenTile> taken;
-  for (const auto& encoding : order_) {
-    while (!encoding->tiles.empty() &&
-           taken.size() < static_cast<size_t>(options_.max_batch_tiles)) {
-      if (encoding->num_taken_tiles++ == 0) {
-        encoding->first_taken = Clock::now();
-        encoding->timings.queue_ms = Milliseconds(encoding->first_cut, encoding->first_taken);
-      }
-      taken.push_back(
-          {encoding, encoding->tiles.front().first, std::move(encoding->tiles.front().second)});
-      encoding->tiles.pop_front();
+  while (taken.size() < static_cast<size_t>(options_.max_batch_tiles)) {
+    const auto [encoding, client] = NextTurn(
+        order_, tile_turns_, [](const Encoding& candidate) { return !candidate.tiles.empty(); });
+    if (encoding == nullptr) break;
+    tile_turns_.Serve(client);
+    if (encoding->num_taken_tiles++ == 0) {
+      encoding->first_taken = Clock::now();
+      encoding->timings.queue_ms = Milliseconds(encoding->first_cut, encoding->first_taken);
     }
+    taken.push_back(
+        {encoding, encoding->tiles.front().first, std::move(encoding->tiles.front().second)});
+    encoding->tiles.pop_front();
   }
   return taken;
 }
@@ -287,7 +222,7 @@ void VisionEngine::EncodeTiles(std::vector<TakenTile>& taken) {
       MutexLock lock(&mutex_);
       if (encoding.ended) continue;
       ++encoding.num_encoded_tiles;
-      --snapshot_.num_queued_tiles;
+      queued_tiles_.Return(encoding.job.client_id, 1);
       encoding.timings.encode_ms = Milliseconds(encoding.first_taken, Clock::now());
       encoding.num_ready.store(encoding.assembler.num_ready(), std::memory_order_release);
       if (encoding.assembler.complete()) End(tile.encoding, absl::OkStatus());
@@ -304,8 +239,18 @@ bool VisionEngine::IsCached(const std::string& content_key) const {
 }
 
 VisionEngineSnapshot VisionEngine::snapshot() const {
-  MutexLock lock(&mutex_);
-  return snapshot_;
+  VisionEngineSnapshot now;
+  {
+    MutexLock lock(&mutex_);
+    now = snapshot_;
+    now.num_queued_tiles = queued_tiles_.total();
+    now.num_waiting_decodes = static_cast<int64_t>(to_decode_.size());
+  }
+  now.num_held_images = held_images_.num_images();
+  now.held_bytes = held_images_.num_bytes();
+  now.num_clients = held_images_.num_clients();
+  now.num_waiting_headers = side_work_.num_waiting();
+  return now;
 }
 
 void VisionEngine::Stop() {
@@ -327,6 +272,7 @@ void VisionEngine::Stop() {
   }
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
+  side_work_.Stop();
 }
 
 }  // namespace vl2

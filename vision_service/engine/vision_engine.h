@@ -1,12 +1,15 @@
 // VisionEngine: pictures in, embeddings in prompt order out, as their tile rows complete.
 //
-// Decode workers turn files into tiles; one engine thread owns the encoder and takes tiles from all
-// pictures, the oldest picture's first, so that its rows complete in order. Equal pictures share
-// one encoding, in flight or cached. A picture that nobody waits for any more leaves the queue.
+// Decode workers turn files into tiles; one engine thread owns the encoder. Clients take turns, at
+// decoding picture by picture, at encoding tile by tile, within a batch too; of one client's
+// pictures the oldest goes first, so that its rows complete in order. Equal pictures share one
+// encoding, in flight or cached, and go ahead with whichever of their clients is next. A picture
+// that nobody waits for any more leaves the queue, and its decoding stops.
 //
 // Owns: its threads (joined by Stop or the destructor), the cache.
 // Threading: thread-safe. Errors: RESOURCE_EXHAUSTED names the limit; UNAVAILABLE when stopping.
-// Limits: VisionEngineOptions. Outlives everything it gave out.
+// Limits: VisionEngineOptions; held pictures and queued tiles are shared out (client_shares.h).
+//   Outlives everything it gave out.
 #pragma once
 
 #include <atomic>
@@ -22,9 +25,12 @@
 
 #include "absl/status/statusor.h"
 #include "runtime/base/mutex.h"
-#include "runtime/base/sha256.h"
+#include "vision_service/engine/client_shares.h"
+#include "vision_service/engine/client_turns.h"
 #include "vision_service/engine/embedding_cache.h"
 #include "vision_service/engine/encoding.h"
+#include "vision_service/engine/held_images.h"
+#include "vision_service/engine/side_work.h"
 #include "vision_service/image/preprocess.h"
 #include "vision_service/model/vision_encoder.h"
 
@@ -38,6 +44,12 @@ struct VisionEngineOptions {
   int64_t max_held_images = 256;
   int64_t max_held_bytes = int64_t{512} << 20;  // of files
   int64_t cache_bytes = int64_t{1} << 30;       // of embeddings; 0: none
+  // Decoded bytes (ImageInfo's) of the pictures of one request, and of all that are being decoded:
+  // a picture waits for room.
+  int64_t max_request_decoded_bytes = int64_t{1} << 30;
+  int64_t max_decoding_bytes = int64_t{2} << 30;
+  // Processor time for decoding and cutting one picture; 0: no limit.
+  int64_t max_decode_cpu_ms = 2000;
   ImageLimits image_limits;
 
   absl::Status Validate() const;
@@ -48,7 +60,11 @@ struct VisionEngineSnapshot {
   int64_t num_held_images = 0;
   int64_t held_bytes = 0;
   int64_t cache_bytes = 0;
-  int64_t num_encodings = 0;      // in flight
+  int64_t num_encodings = 0;  // in flight
+  int64_t num_clients = 0;    // that hold pictures
+  int64_t num_waiting_headers = 0;
+  int64_t num_waiting_decodes = 0;
+  int64_t decoding_bytes = 0;     // of pictures that are being decoded and cut
   int64_t num_encoded_tiles = 0;  // since the start, as all below
   int64_t num_cache_hits = 0;
   int64_t num_shared = 0;  // requests that joined an encoding in flight
@@ -56,28 +72,6 @@ struct VisionEngineSnapshot {
 };
 
 class VisionEngine;
-
-// A file that arrives piece by piece. Its bytes count in the engine's limits while it lives.
-// Threading: one thread at a time.
-class HeldImage {
- public:
-  ~HeldImage();
-  // INVALID_ARGUMENT beyond ImageLimits::max_bytes; RESOURCE_EXHAUSTED when the engine holds too
-  // much.
-  absl::Status Append(std::string_view chunk);
-  const std::string& bytes() const { return *bytes_; }
-  ImageBytes shared_bytes() const { return bytes_; }
-  // Once, after the last Append.
-  Sha256Digest Digest() { return sha_.Finish(); }
-
- private:
-  friend class VisionEngine;
-  explicit HeldImage(VisionEngine& engine)
-      : engine_(engine), bytes_(std::make_shared<std::string>()) {}
-  VisionEngine& engine_;
-  std::shared_ptr<std::string> bytes_;
-  Sha256 sha_;
-};
 
 // One party's interest in an encoding; leaves it when destroyed. Threading: thread-safe.
 class EncodeSubscription {
@@ -95,14 +89,16 @@ class EncodeSubscription {
 
  private:
   friend class VisionEngine;
-  EncodeSubscription(VisionEngine& engine, std::shared_ptr<Encoding> encoding, bool from_cache,
-                     std::function<void()> on_progress)
+  EncodeSubscription(VisionEngine& engine, std::shared_ptr<Encoding> encoding,
+                     std::string client_id, bool from_cache, std::function<void()> on_progress)
       : engine_(engine),
         encoding_(std::move(encoding)),
+        client_id_(std::move(client_id)),
         from_cache_(from_cache),
         on_progress_(std::move(on_progress)) {}
   VisionEngine& engine_;
   const std::shared_ptr<Encoding> encoding_;
+  const std::string client_id_;
   const bool from_cache_;
   const std::function<void()> on_progress_;
 };
@@ -115,8 +111,14 @@ class VisionEngine {
                                                              VisionEncoder& encoder);
   ~VisionEngine();
 
-  // Room for one more picture, or RESOURCE_EXHAUSTED.
-  absl::StatusOr<std::unique_ptr<HeldImage>> Hold();
+  // Room for one more picture of the client, or RESOURCE_EXHAUSTED.
+  absl::StatusOr<std::unique_ptr<HeldImage>> Hold(const std::string& client_id = {}) {
+    return held_images_.Hold(client_id);
+  }
+  // Runs something short, a header's reading, beside all else; see side_work.h.
+  void RunAside(const std::string& client_id, std::function<void()> job) {
+    side_work_.Post(client_id, std::move(job));
+  }
 
   // Joins or begins the encoding of job.content_key. `on_progress` is called when a tile is done
   // and when the encoding ends, by the engine's threads, possibly once more after the subscription
@@ -134,7 +136,6 @@ class VisionEngine {
   void Stop();
 
  private:
-  friend class HeldImage;
   friend class EncodeSubscription;
   struct TakenTile {
     std::shared_ptr<Encoding> encoding;
@@ -146,6 +147,8 @@ class VisionEngine {
   VisionEngine(const VisionEngineOptions& options, const ImageProcessorConfig& config,
                VisionEncoder& encoder);
   void RunDecoder();
+  // The picture to decode next, if there is one and its bytes have room; takes them.
+  std::shared_ptr<Encoding> TakeForDecoding() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RunEncoder();
   // Decodes and cuts one picture, part by part.
   absl::Status CutTiles(const std::shared_ptr<Encoding>& encoding);
@@ -153,7 +156,9 @@ class VisionEngine {
   void EncodeTiles(std::vector<TakenTile>& taken);
   void End(const std::shared_ptr<Encoding>& encoding, const absl::Status& status)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Leave(Encoding& encoding);
+  void Leave(Encoding& encoding, const std::string& client_id);
+  // Drops the turns of a client that has nothing in flight.
+  void ForgetIfIdle(const std::string& client_id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const VisionEngineOptions options_;
   const ImagePreprocessor preprocessor_;
@@ -161,6 +166,7 @@ class VisionEngine {
   VisionEncoder& encoder_;
   const int64_t hidden_;
   GrowingMatrix pixels_memory_, out_memory_;  // of the engine thread
+  HeldImages held_images_;
 
   mutable Mutex mutex_;
   CondVar decode_changed_, tiles_changed_;
@@ -169,9 +175,13 @@ class VisionEngine {
   std::deque<std::shared_ptr<Encoding>> order_ ABSL_GUARDED_BY(mutex_);  // in flight, oldest first
   std::unordered_map<std::string, std::shared_ptr<Encoding>> in_flight_ ABSL_GUARDED_BY(mutex_);
   std::unordered_map<const Encoding*, Subscribers> subscribers_ ABSL_GUARDED_BY(mutex_);
+  ClientShares queued_tiles_ ABSL_GUARDED_BY(mutex_);
+  ClientTurns decode_turns_ ABSL_GUARDED_BY(mutex_);
+  ClientTurns tile_turns_ ABSL_GUARDED_BY(mutex_);
   EmbeddingCache cache_ ABSL_GUARDED_BY(mutex_);
-  VisionEngineSnapshot snapshot_ ABSL_GUARDED_BY(mutex_);
+  VisionEngineSnapshot snapshot_ ABSL_GUARDED_BY(mutex_);  // what is counted nowhere else
   std::vector<std::thread> threads_;
+  SideWork side_work_;
 };
 
 }  // namespace vl2

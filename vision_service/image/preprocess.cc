@@ -37,11 +37,19 @@ absl::StatusOr<TilePlan> ImagePreprocessor::Plan(std::string_view bytes, const D
 
 absl::StatusOr<TileStream> ImagePreprocessor::Tiles(std::string_view bytes,
                                                     const DecodePolicy& policy,
-                                                    const Tiling& tiling) const {
+                                                    const Tiling& tiling,
+                                                    DecodeMeter& meter) const {
   // A tiling that cannot be is refused before the pixels are decoded.
   VL2_RETURN_IF_ERROR(Plan(bytes, policy, tiling));
-  VL2_ASSIGN_OR_RETURN(Image image, decoder_.Decode(bytes, policy));
+  VL2_ASSIGN_OR_RETURN(Image image, decoder_.Decode(bytes, policy, meter));
   return Tiles(std::move(image), tiling);
+}
+
+absl::StatusOr<TileStream> ImagePreprocessor::Tiles(std::string_view bytes,
+                                                    const DecodePolicy& policy,
+                                                    const Tiling& tiling) const {
+  DecodeMeter unlimited;
+  return Tiles(bytes, policy, tiling, unlimited);
 }
 
 absl::StatusOr<TileStream> ImagePreprocessor::Tiles(Image image, const Tiling& tiling) const {

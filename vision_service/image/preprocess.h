@@ -54,6 +54,9 @@ class ImagePreprocessor {
 
   // Decodes; the plan is the one that Plan gives for the same arguments.
   absl::StatusOr<TileStream> Tiles(std::string_view bytes, const DecodePolicy& policy,
+                                   const Tiling& tiling, DecodeMeter& meter) const;
+  // Without a limit on the work.
+  absl::StatusOr<TileStream> Tiles(std::string_view bytes, const DecodePolicy& policy,
                                    const Tiling& tiling) const;
 
   // For pixels that are decoded already.

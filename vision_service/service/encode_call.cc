@@ -13,8 +13,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr size_t kMaxRequestIdBytes = 128;
-
 absl::Status OutOfOrder(const char* what) {
   return absl::FailedPreconditionError(Cat("messages out of order: ", what));
 }
@@ -25,14 +23,15 @@ EncodeCall* EncodeCall::Start(VisionServiceState& state, grpc::CallbackServerCon
   std::shared_ptr<EncodeCall> call(new EncodeCall(state, context.deadline()));
   call->self_ = call;
   MutexLock lock(&call->mutex_);
-  auto image = state.engine.Hold();
-  if (image.ok()) {
-    call->image_ = *std::move(image);
-    call->last_use_ = Clock::now();
+  call->last_use_ = Clock::now();
+  const int64_t num_nameless = ++state.num_nameless_calls;
+  if (num_nameless > state.options.max_nameless_calls) {
+    call->End(absl::ResourceExhaustedError(Cat(num_nameless,
+                                               " calls have not sent their header, the limit is ",
+                                               state.options.max_nameless_calls)));
+  } else {
     call->SetExpiry();
     call->StartRead(&call->request_);
-  } else {
-    call->End(image.status());
   }
   return call.get();
 }
@@ -51,7 +50,8 @@ void EncodeCall::OnReadDone(bool ok) {
     End(status);
     return;
   }
-  StartRead(&request_);
+  // The bytes must not grow while they are looked at.
+  if (!reading_layout_) StartRead(&request_);
   Pump();
 }
 
@@ -91,18 +91,16 @@ absl::Status EncodeCall::Take() {
 
 absl::Status EncodeCall::TakeHeader() {
   const v1::EncodeHeader& header = request_.header();
-  if (header.request_id().size() > kMaxRequestIdBytes) {
-    return InvalidArgument("request_id has ", header.request_id().size(), " bytes, the limit is ",
-                           kMaxRequestIdBytes);
-  }
-  const auto max_bytes = static_cast<int64_t>(state_.engine.options().image_limits.max_bytes);
-  if (header.total_bytes() < 0 || header.total_bytes() > max_bytes) {
-    return InvalidArgument("the file has ", header.total_bytes(), " bytes, the limit is ",
-                           max_bytes);
-  }
+  VL2_RETURN_IF_ERROR(
+      CheckHeader(header, static_cast<int64_t>(state_.engine.options().image_limits.max_bytes)));
   VL2_ASSIGN_OR_RETURN(job_.policy, FromWire(header.policy()));
-  VL2_ASSIGN_OR_RETURN(job_.tiling, FromWire(header));
+  VL2_ASSIGN_OR_RETURN(job_.tiling, FromWire(header.tiling()));
+  VL2_ASSIGN_OR_RETURN(image_, state_.engine.Hold(header.client_id()));
+  job_.client_id = header.client_id();
+  request_id_ = header.request_id();
+  total_bytes_ = header.total_bytes();
   stage_ = Stage::kBytes;
+  --state_.num_nameless_calls;
   return absl::OkStatus();
 }
 
@@ -116,32 +114,73 @@ absl::Status EncodeCall::TakeChunk() {
   // may be complete later; the end of the file decides.
   if (!has_layout_ && image_->bytes().size() >= next_layout_bytes_) {
     next_layout_bytes_ = 2 * image_->bytes().size();
-    ReadLayout().IgnoreError();
-  }
-  return absl::OkStatus();
-}
-
-absl::Status EncodeCall::ReadLayout() {
-  const ImagePreprocessor& preprocessor = state_.engine.preprocessor();
-  VL2_ASSIGN_OR_RETURN(const ImageInfo info,
-                       preprocessor.decoder().ReadHeader(image_->bytes(), job_.policy));
-  VL2_ASSIGN_OR_RETURN(const TilePlan plan,
-                       PlanTiles(info.size, preprocessor.config().geometry, job_.tiling));
-  if (has_layout_ && plan.num_embeddings != job_.plan.num_embeddings) {
-    return InvalidArgument("the picture's header is not what it was at first");
-  }
-  job_.plan = plan;
-  if (!std::exchange(has_layout_, true)) {
-    *waiting_.emplace_back().mutable_layout() = MakeLayout(info, plan);
+    ReadLayoutAside(false);
   }
   return absl::OkStatus();
 }
 
 absl::Status EncodeCall::TakeEnd() {
-  VL2_RETURN_IF_ERROR(ReadLayout());
+  ReadLayoutAside(true);
+  return absl::OkStatus();
+}
+
+void EncodeCall::ReadLayoutAside(bool complete) {
+  reading_layout_ = true;
+  state_.engine.RunAside(job_.client_id, [weak = weak_from_this(), complete] {
+    if (const auto call = weak.lock()) call->ReadLayout(complete);
+  });
+}
+
+void EncodeCall::ReadLayout(bool complete) {
+  ImageBytes bytes;
+  DecodePolicy policy;
+  {
+    MutexLock lock(&mutex_);
+    if (end_.has_value()) return;
+    bytes = image_->shared_bytes();
+    policy = job_.policy;
+  }
+  const auto info = state_.engine.preprocessor().decoder().ReadHeader(*bytes, policy);
+  bytes.reset();
+  MutexLock lock(&mutex_);
+  reading_layout_ = false;
+  if (end_.has_value()) return;
+  last_use_ = Clock::now();
+  absl::Status status = info.ok() ? TakeLayout(*info, complete) : info.status();
+  if (complete && status.ok()) status = TakeKey();
+  if (complete && !status.ok()) {
+    End(status);
+    return;
+  }
+  StartRead(&request_);
+  Pump();
+}
+
+absl::Status EncodeCall::TakeLayout(const ImageInfo& info, bool complete) {
+  // A caller that says how long the file is will soon have sent it.
+  if (!complete && !info.size_is_final && total_bytes_ > 0) return absl::OkStatus();
+  VL2_ASSIGN_OR_RETURN(
+      const TilePlan plan,
+      PlanTiles(info.size, state_.engine.preprocessor().config().geometry, job_.tiling));
+  const bool changed = has_layout_ && plan.image != job_.plan.image;
+  if (changed && layout_is_final_) {
+    return InvalidArgument("the picture's header is not what it was at first: ", plan.image,
+                           " pixels, not ", job_.plan.image);
+  }
+  job_.plan = plan;
+  job_.decoded_bytes = info.decoded_bytes;
+  layout_is_final_ = info.size_is_final;
+  if (!std::exchange(has_layout_, true) || changed) {
+    *waiting_.emplace_back().mutable_layout() = MakeLayout(info, plan);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status EncodeCall::TakeKey() {
   job_.bytes = image_->shared_bytes();
   job_.content_key =
       MakeContentKey(image_->Digest(), job_.policy, job_.plan, state_.info.model_id());
+  VL2_RETURN_IF_ERROR(image_->CountForRequest(request_id_, job_.content_key, job_.decoded_bytes));
   v1::ContentKey& key = *waiting_.emplace_back().mutable_content_key();
   key.set_key(job_.content_key);
   key.set_cached(state_.engine.IsCached(job_.content_key));
@@ -154,17 +193,7 @@ absl::Status EncodeCall::TakeStart() {
   if (deliveries_.size() >= static_cast<size_t>(state_.options.max_starts)) {
     return InvalidArgument("more than ", state_.options.max_starts, " starts in one call");
   }
-  if (start.first_embedding() < 0 || start.first_embedding() > job_.plan.num_embeddings) {
-    return InvalidArgument("first_embedding ", start.first_embedding(), " of a picture that has ",
-                           job_.plan.num_embeddings);
-  }
-  if (start.destination_case() == v1::EncodeStart::DESTINATION_NOT_SET) {
-    return InvalidArgument("a start without destination");
-  }
-  if (start.has_return_to_caller() && start.return_to_caller().dtype() > v1::DTYPE_BF16) {
-    return InvalidArgument("dtype ", static_cast<int>(start.return_to_caller().dtype()),
-                           " is neither F32 nor BF16");
-  }
+  VL2_RETURN_IF_ERROR(CheckStart(start, job_.plan));
   // A failed encoding is tried again by the next start.
   if (subscription_ == nullptr || !subscription_->status().ok()) {
     VL2_ASSIGN_OR_RETURN(subscription_, state_.engine.Encode(job_, [weak = weak_from_this()] {
@@ -232,7 +261,10 @@ void EncodeCall::OnProgress() {
 }
 
 void EncodeCall::End(const absl::Status& status) {
-  if (!end_.has_value()) end_ = status;
+  if (!end_.has_value()) {
+    end_ = status;
+    if (stage_ == Stage::kHeader) --state_.num_nameless_calls;
+  }
   waiting_.clear();
   for (const Delivery& delivery : deliveries_) {
     if (delivery.upload != nullptr && !delivery.done) delivery.upload->Cancel();
@@ -332,8 +364,15 @@ void EncodeCall::FillDone(size_t index) {
   done.mutable_timings()->set_from_cache(subscription_->from_cache());
 }
 
+std::chrono::milliseconds EncodeCall::Timeout() const {
+  return std::chrono::milliseconds(stage_ == Stage::kHeader ? state_.options.header_timeout_ms
+                                                            : state_.options.held_image_timeout_ms);
+}
+
 void EncodeCall::SetExpiry() {
-  const auto timeout = std::chrono::milliseconds(state_.options.held_image_timeout_ms);
+  // The next stage's may be shorter.
+  const auto timeout =
+      std::min(Timeout(), std::chrono::milliseconds(state_.options.held_image_timeout_ms));
   const auto left = last_use_ + timeout - Clock::now();
   // Weak: the alarm may fire when the call has gone.
   expiry_.Set(std::chrono::system_clock::now() +
@@ -347,15 +386,18 @@ void EncodeCall::SetExpiry() {
 void EncodeCall::CheckExpiry() {
   MutexLock lock(&mutex_);
   if (end_.has_value()) return;
-  const auto timeout = std::chrono::milliseconds(state_.options.held_image_timeout_ms);
-  const bool busy = stage_ == Stage::kStarts && num_reported_ < deliveries_.size();
-  if (busy || Clock::now() < last_use_ + timeout) {
+  const bool busy =
+      reading_layout_ || (stage_ == Stage::kStarts && num_reported_ < deliveries_.size());
+  if (busy || Clock::now() < last_use_ + Timeout()) {
     if (busy) last_use_ = Clock::now();
     SetExpiry();
     return;
   }
-  End(absl::DeadlineExceededError(Cat("the picture was not used for held_image_timeout_ms ",
-                                      state_.options.held_image_timeout_ms)));
+  End(absl::DeadlineExceededError(
+      stage_ == Stage::kHeader
+          ? Cat("no header came within header_timeout_ms ", state_.options.header_timeout_ms)
+          : Cat("the picture was not used for held_image_timeout_ms ",
+                state_.options.held_image_timeout_ms)));
 }
 
 }  // namespace vl2

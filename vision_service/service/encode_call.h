@@ -4,6 +4,10 @@
 // Uploads run beside each other; embeddings that go back on this stream are sent one start after
 // the other. DeliveryDone comes in the order of the starts.
 //
+// Headers are read aside, never by gRPC's threads; meanwhile no more is taken from the stream. A
+// layout that a tag behind the pixels may still change is sent early only when the caller has not
+// said how long the file is, and then again if it changes.
+//
 // Owns: itself, from Start to OnDone; the picture; the deliveries.
 // Threading: gRPC's and the engine's threads; mutex_ guards everything.
 #pragma once
@@ -57,8 +61,14 @@ class EncodeCall : public grpc::ServerBidiReactor<v1::EncodeRequest, v1::EncodeR
   absl::Status TakeChunk() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status TakeEnd() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status TakeStart() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Layout from the bytes so far; sends it when it is new.
-  absl::Status ReadLayout() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Has the layout read from the bytes so far, all of them when `complete`. The next message is
+  // taken afterwards.
+  void ReadLayoutAside(bool complete) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ReadLayout(bool complete);
+  // Sends the layout when it is new.
+  absl::Status TakeLayout(const ImageInfo& info, bool complete)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status TakeKey() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status BeginUpload(size_t index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnProgress();
   void UploadEnded(size_t index, absl::Status status, double upload_ms);
@@ -68,6 +78,8 @@ class EncodeCall : public grpc::ServerBidiReactor<v1::EncodeRequest, v1::EncodeR
   bool FillEmbeddings(Delivery& delivery) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FillDone(size_t index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void End(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // How long the call may go unused at its stage.
+  std::chrono::milliseconds Timeout() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SetExpiry() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CheckExpiry();
 
@@ -79,8 +91,12 @@ class EncodeCall : public grpc::ServerBidiReactor<v1::EncodeRequest, v1::EncodeR
   Mutex mutex_;
   Stage stage_ ABSL_GUARDED_BY(mutex_) = Stage::kHeader;
   EncodeJob job_ ABSL_GUARDED_BY(mutex_);
+  std::string request_id_ ABSL_GUARDED_BY(mutex_);
+  int64_t total_bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // as the header says; 0: not said
   std::unique_ptr<HeldImage> image_ ABSL_GUARDED_BY(mutex_);
   bool has_layout_ ABSL_GUARDED_BY(mutex_) = false;
+  bool layout_is_final_ ABSL_GUARDED_BY(mutex_) = false;
+  bool reading_layout_ ABSL_GUARDED_BY(mutex_) = false;  // no read of the stream is under way
   size_t next_layout_bytes_ ABSL_GUARDED_BY(mutex_) = 1;
   std::shared_ptr<EncodeSubscription> subscription_ ABSL_GUARDED_BY(mutex_);
   std::vector<Delivery> deliveries_ ABSL_GUARDED_BY(mutex_);

@@ -8,9 +8,11 @@
 namespace vl2 {
 
 absl::Status VisionServiceOptions::Validate() const {
-  if (held_image_timeout_ms < 1 || max_starts < 1) {
-    return InvalidArgument("held_image_timeout_ms ", held_image_timeout_ms, " and max_starts ",
-                           max_starts, " must be at least 1");
+  if (held_image_timeout_ms < 1 || header_timeout_ms < 1 || max_nameless_calls < 1 ||
+      max_starts < 1) {
+    return InvalidArgument("held_image_timeout_ms ", held_image_timeout_ms, ", header_timeout_ms ",
+                           header_timeout_ms, ", max_nameless_calls ", max_nameless_calls,
+                           " and max_starts ", max_starts, " must be at least 1");
   }
   return absl::OkStatus();
 }
@@ -76,6 +78,13 @@ void WatchVisionEngine(const VisionEngine& engine, Metrics& metrics) {
     gauge("vl2_vision_held_bytes", "Bytes of their files.", now.held_bytes);
     gauge("vl2_vision_cache_bytes", "Bytes of cached embeddings.", now.cache_bytes);
     gauge("vl2_vision_encodings", "Pictures being encoded.", now.num_encodings);
+    gauge("vl2_vision_clients", "Clients that hold pictures.", now.num_clients);
+    gauge("vl2_vision_waiting_headers", "Headers that wait to be read.", now.num_waiting_headers);
+    gauge("vl2_vision_waiting_decodes", "Pictures that wait to be decoded.",
+          now.num_waiting_decodes);
+    gauge("vl2_vision_decoding_bytes", "Decoded bytes of the pictures being decoded.",
+          now.decoding_bytes);
+    gauge("vl2_vision_decoding_bytes_limit", "These at most.", engine.options().max_decoding_bytes);
     counter("vl2_vision_encoded_tiles_total", "Tiles encoded.", now.num_encoded_tiles);
     counter("vl2_vision_cache_hits_total", "Requests answered from the cache.", now.num_cache_hits);
     counter("vl2_vision_shared_total", "Requests that joined an encoding in flight.",

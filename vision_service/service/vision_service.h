@@ -3,6 +3,7 @@
 // Owns: channels to language services. Threading: thread-safe. Limits: VisionServiceOptions.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -21,6 +22,10 @@ namespace vl2 {
 struct VisionServiceOptions {
   // A call whose picture is not used for so long ends.
   int64_t held_image_timeout_ms = 120'000;
+  // A call that sends no header for so long ends; so many may wait for theirs at a time. Before
+  // its header a call has no client whose share it could count in.
+  int64_t header_timeout_ms = 10'000;
+  int64_t max_nameless_calls = 1024;
   // EncodeStarts of one call.
   int max_starts = 64;
 
@@ -43,6 +48,7 @@ class VisionServiceState {
   const VisionServiceOptions options;
   VisionEngine& engine;
   const v1::ModelInfo info;  // advertised_address aside
+  std::atomic<int64_t> num_nameless_calls{0};
 
  private:
   static constexpr size_t kMaxChannels = 256;

@@ -20,8 +20,7 @@ absl::StatusOr<DecodePolicy> FromWire(v1::ImagePolicy policy) {
   }
 }
 
-absl::StatusOr<Tiling> FromWire(const v1::EncodeHeader& header) {
-  const v1::Tiling& tiling = header.tiling();
+absl::StatusOr<Tiling> FromWire(const v1::Tiling& tiling) {
   switch (tiling.mode_case()) {
     case v1::Tiling::kBestOfAll:
       return Tiling::Published(tiling.best_of_all());
@@ -43,6 +42,37 @@ absl::StatusOr<Tiling> FromWire(const v1::EncodeHeader& header) {
       break;
   }
   return Tiling::Published(true);
+}
+
+absl::Status CheckHeader(const v1::EncodeHeader& header, int64_t max_file_bytes) {
+  if (header.request_id().size() > kMaxIdBytes) {
+    return InvalidArgument("request_id has ", header.request_id().size(), " bytes, the limit is ",
+                           kMaxIdBytes);
+  }
+  if (header.client_id().size() > kMaxIdBytes) {
+    return InvalidArgument("client_id has ", header.client_id().size(), " bytes, the limit is ",
+                           kMaxIdBytes);
+  }
+  if (header.total_bytes() < 0 || header.total_bytes() > max_file_bytes) {
+    return InvalidArgument("the file has ", header.total_bytes(), " bytes, the limit is ",
+                           max_file_bytes);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckStart(const v1::EncodeStart& start, const TilePlan& plan) {
+  if (start.first_embedding() < 0 || start.first_embedding() > plan.num_embeddings) {
+    return InvalidArgument("first_embedding ", start.first_embedding(), " of a picture that has ",
+                           plan.num_embeddings);
+  }
+  if (start.destination_case() == v1::EncodeStart::DESTINATION_NOT_SET) {
+    return InvalidArgument("a start without destination");
+  }
+  const int dtype = start.return_to_caller().dtype();
+  if (start.has_return_to_caller() && (dtype < 0 || dtype > v1::DTYPE_BF16)) {
+    return InvalidArgument("dtype ", dtype, " is neither F32 nor BF16");
+  }
+  return absl::OkStatus();
 }
 
 v1::ImageLayout MakeLayout(const ImageInfo& info, const TilePlan& plan) {

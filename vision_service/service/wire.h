@@ -3,6 +3,7 @@
 // Threading: pure functions. Errors: INVALID_ARGUMENT names field, value and limit.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -17,8 +18,14 @@ namespace vl2 {
 // Of one message with embeddings, about.
 inline constexpr int64_t kEmbeddingMessageBytes = int64_t{1} << 20;
 
+inline constexpr size_t kMaxIdBytes = 128;  // of request_id and client_id
+
 absl::StatusOr<DecodePolicy> FromWire(v1::ImagePolicy policy);
-absl::StatusOr<Tiling> FromWire(const v1::EncodeHeader& header);
+absl::StatusOr<Tiling> FromWire(const v1::Tiling& tiling);
+// Everything but policy and tiling.
+absl::Status CheckHeader(const v1::EncodeHeader& header, int64_t max_file_bytes);
+// Against the picture's plan.
+absl::Status CheckStart(const v1::EncodeStart& start, const TilePlan& plan);
 v1::ImageLayout MakeLayout(const ImageInfo& info, const TilePlan& plan);
 
 // How many embeddings of `hidden` values go into one message; at least 1.

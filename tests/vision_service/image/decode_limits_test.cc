@@ -1,6 +1,4 @@
 // What a picture costs: bytes counted before decoding, work stopped while it runs.
-#include <zlib.h>
-
 #include <atomic>
 #include <string>
 #include <thread>
@@ -9,6 +7,7 @@
 #include "gtest/gtest.h"
 #include "runtime/base/json.h"
 #include "runtime/base/status.h"
+#include "tests/vision_service/image/costly_bytes.h"
 #include "tests/vision_service/image/encoded_bytes.h"
 #include "tests/vision_service/image/exif_bytes.h"
 #include "vision_service/image/decode_meter.h"
@@ -24,25 +23,6 @@ using namespace std::string_literals;
 const std::string kOdd = VL2_TEST_DATA "/vision_service/image/data/odd/";
 
 std::string Bytes(const std::string& name) { return *ReadFile(kOdd + name, size_t{1} << 20); }
-
-// zlib's stream of so many zeros.
-std::string CompressedZeros(size_t count) {
-  const std::string zeros(count, '\0');
-  std::string out(compressBound(count), '\0');
-  uLongf size = out.size();
-  compress2(reinterpret_cast<Bytef*>(out.data()), &size,
-            reinterpret_cast<const Bytef*>(zeros.data()), count, 9);
-  out.resize(size);
-  return out;
-}
-
-// A picture whose image data are followed by far more of them: half a second's work.
-std::string EndlessPng() {
-  static const std::string data = CompressedZeros(size_t{256} << 20);
-  const std::string header = BigEndian(8) + BigEndian(8) + "\x08\x02\0\0\0"s;
-  return "\x89PNG\r\n\x1a\n" + PngChunk("IHDR", header) +
-         PngChunk("IDAT", data) + PngChunk("IEND", "");
-}
 
 int64_t DecodedBytes(const std::string& bytes,
                      const DecodePolicy& policy = DecodePolicy::Serving()) {
@@ -98,7 +78,7 @@ TEST(DecodeLimitsTest, TheLimitIsNamedBeforeAnyPixel) {
 
 TEST(DecodeLimitsTest, CompressedTextNeverReachesTheDecoder) {
   const std::string plain = Bytes("rgb8.png");
-  const std::string zeros = CompressedZeros(size_t{64} << 20);
+  const std::string zeros = DeflatedZeros(4);
   const auto expected = ImageDecoder().Decode(plain, DecodePolicy::Serving());
   // 64 chunks of 64 MiB each: reading one of them would take longer than the meter allows.
   for (const auto& [kind, head] : std::vector<std::pair<std::string, std::string>>{
@@ -115,7 +95,7 @@ TEST(DecodeLimitsTest, CompressedTextNeverReachesTheDecoder) {
 }
 
 TEST(DecodeLimitsTest, WorkBeyondTheLimitEnds) {
-  const std::string endless = EndlessPng();
+  const std::string endless = PngWithTooMuchData(200);
   DecodeMeter meter(20, nullptr);
   const auto image = ImageDecoder().Decode(endless, DecodePolicy::Serving(), meter);
   EXPECT_EQ(image.status().code(), absl::StatusCode::kInvalidArgument);
@@ -133,7 +113,7 @@ TEST(DecodeLimitsTest, WorkEndsWhenNobodyWaits) {
   }
   // In the middle as well.
   std::atomic<bool> abandoned = false;
-  const std::string endless = EndlessPng();
+  const std::string endless = PngWithTooMuchData(200);
   std::thread leaver([&] {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     abandoned = true;

@@ -65,14 +65,16 @@ class VisionServer {
     for (int i = 0; i < 500; ++i) {
       now = engine_->snapshot();
       if (now.num_queued_tiles == 0 && now.num_held_images == 0 && now.held_bytes == 0 &&
-          now.num_encodings == 0) {
+          now.num_encodings == 0 && now.num_waiting_headers == 0 && now.num_waiting_decodes == 0 &&
+          now.decoding_bytes == 0 && now.num_clients == 0) {
         return testing::AssertionSuccess();
       }
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
     return testing::AssertionFailure()
            << now.num_queued_tiles << " tiles, " << now.num_held_images << " pictures, "
-           << now.held_bytes << " bytes, " << now.num_encodings << " encodings";
+           << now.held_bytes << " bytes, " << now.num_encodings << " encodings, "
+           << now.decoding_bytes << " bytes being decoded";
   }
 
  private:
@@ -144,8 +146,8 @@ class EncodeClient {
     *request.mutable_start() = start;
     stream_->Write(request);
   }
-  void SendPicture(const std::string& bytes) {
-    SendHeader();
+  void SendPicture(const std::string& bytes, const v1::EncodeHeader& header = {}) {
+    SendHeader(header);
     SendBytes(bytes);
     SendEnd();
   }

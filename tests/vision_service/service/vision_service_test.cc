@@ -186,6 +186,7 @@ TEST(VisionServiceTest, FullQueuesSaySo) {
   first.SendPicture(TestPicture());
   first.ReadKey();
   EncodeClient second(server);
+  second.SendHeader();
   const grpc::Status status = second.Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_THAT(status.error_message(), HasSubstr("max_held_images is 1"));
