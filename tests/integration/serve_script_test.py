@@ -28,9 +28,12 @@ class ServeScriptTest(unittest.TestCase):
 
     def children(self, process):
         """{name: process id} of the services."""
-        found = subprocess.run(["ps", "--ppid", str(process.pid), "-o", "pid=,comm="],
-                               capture_output=True, text=True, check=True).stdout.split()
-        return dict(zip(found[1::2], map(int, found[::2])))
+        found = {}
+        with open("/proc/%d/task/%d/children" % (process.pid, process.pid)) as children:
+            for pid in children.read().split():
+                with open("/proc/%s/comm" % pid) as name:
+                    found[name.read().strip()] = int(pid)
+        return found
 
     def test_a_crash_is_told(self):
         for name, how in (("lm_service", signal.SIGSEGV), ("vision_service", signal.SIGKILL),

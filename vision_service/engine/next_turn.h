@@ -8,7 +8,7 @@
 #include <memory>
 #include <string>
 
-#include "vision_service/engine/client_turns.h"
+#include "vision_service/engine/turn_order.h"
 #include "vision_service/engine/encoding.h"
 
 namespace vl2 {
@@ -21,7 +21,7 @@ struct Turn {
 // Of the encodings that `wanted` accepts the one with the client that was served longest ago; of
 // that client's the oldest. The caller tells `turns` when it serves the client.
 template <typename Wanted>
-Turn NextTurn(const std::deque<std::shared_ptr<Encoding>>& oldest_first, const ClientTurns& turns,
+Turn NextTurn(const std::deque<std::shared_ptr<Encoding>>& oldest_first, const TurnOrder& turns,
               const Wanted& wanted) {
   Turn next;
   uint64_t next_turn = std::numeric_limits<uint64_t>::max();

@@ -12,7 +12,7 @@
 #include <thread>
 
 #include "runtime/base/mutex.h"
-#include "vision_service/engine/client_turns.h"
+#include "vision_service/engine/turn_order.h"
 
 namespace vl2 {
 
@@ -39,7 +39,7 @@ class SideWork {
   CondVar changed_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::deque<Job> jobs_ ABSL_GUARDED_BY(mutex_);  // oldest first
-  ClientTurns turns_ ABSL_GUARDED_BY(mutex_);
+  TurnOrder turns_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;
 };
 

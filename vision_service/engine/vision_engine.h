@@ -26,7 +26,7 @@
 #include "absl/status/statusor.h"
 #include "runtime/base/mutex.h"
 #include "vision_service/engine/client_shares.h"
-#include "vision_service/engine/client_turns.h"
+#include "vision_service/engine/turn_order.h"
 #include "vision_service/engine/embedding_cache.h"
 #include "vision_service/engine/encoding.h"
 #include "vision_service/engine/held_images.h"
@@ -176,8 +176,8 @@ class VisionEngine {
   std::unordered_map<std::string, std::shared_ptr<Encoding>> in_flight_ ABSL_GUARDED_BY(mutex_);
   std::unordered_map<const Encoding*, Subscribers> subscribers_ ABSL_GUARDED_BY(mutex_);
   ClientShares queued_tiles_ ABSL_GUARDED_BY(mutex_);
-  ClientTurns decode_turns_ ABSL_GUARDED_BY(mutex_);
-  ClientTurns tile_turns_ ABSL_GUARDED_BY(mutex_);
+  TurnOrder decode_turns_ ABSL_GUARDED_BY(mutex_);
+  TurnOrder tile_turns_ ABSL_GUARDED_BY(mutex_);
   EmbeddingCache cache_ ABSL_GUARDED_BY(mutex_);
   VisionEngineSnapshot snapshot_ ABSL_GUARDED_BY(mutex_);  // what is counted nowhere else
   std::vector<std::thread> threads_;

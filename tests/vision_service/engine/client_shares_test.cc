@@ -5,7 +5,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "runtime/base/status.h"
-#include "vision_service/engine/client_turns.h"
+#include "vision_service/engine/turn_order.h"
 
 namespace vl2 {
 namespace {
@@ -71,8 +71,8 @@ TEST(ClientSharesTest, SharesBindOnlyWhenItIsFull) {
   EXPECT_EQ(shares.num_clients(), 0);
 }
 
-TEST(ClientTurnsTest, TheOneServedLongestAgoGoesFirst) {
-  ClientTurns turns;
+TEST(TurnOrderTest, TheOneServedLongestAgoGoesFirst) {
+  TurnOrder turns;
   turns.Serve("a");
   turns.Serve("b");
   EXPECT_LT(turns.LastTurn("a"), turns.LastTurn("b"));

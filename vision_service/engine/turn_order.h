@@ -1,4 +1,4 @@
-// ClientTurns: whose turn it is. The client that was served longest ago goes first, so that clients
+// TurnOrder: whose turn it is. The client that was served longest ago goes first, so that clients
 // with something to do take turns, however much each has waiting.
 //
 // A client that has nothing waiting any more is forgotten, and goes first when it comes back.
@@ -11,7 +11,7 @@
 
 namespace vl2 {
 
-class ClientTurns {
+class TurnOrder {
  public:
   // Smaller goes first; 0: not served since it came.
   uint64_t LastTurn(const std::string& client) const {
