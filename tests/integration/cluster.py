@@ -190,6 +190,15 @@ class Cluster:
                    if line.split("{")[0].split(" ")[0] == name)
 
 
+def flag(arguments, name, default):
+    """The value of --NAME=VALUE, which is taken out of the arguments."""
+    for argument in arguments[1:]:
+        if argument.startswith("--%s=" % name):
+            arguments.remove(argument)
+            return argument.split("=", 1)[1]
+    return default
+
+
 def wait_for(condition, seconds, what="it did not happen"):
     """The first true value of condition()."""
     deadline = time.monotonic() + seconds

@@ -17,23 +17,15 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from cluster import Cluster, png_of, run_all, wait_for  # noqa: E402
+from cluster import Cluster, flag, png_of, run_all, wait_for  # noqa: E402
 from steady_streams import SteadyStreams  # noqa: E402
 
 BIN = sys.argv.pop(1)
 
 
-def flag(name, default):
-    for argument in sys.argv[1:]:
-        if argument.startswith("--%s=" % name):
-            sys.argv.remove(argument)
-            return argument.split("=", 1)[1]
-    return default
-
-
-GATEWAY = flag("gateway", "")
-ROUNDS = int(flag("rounds", "1000"))
-LARGE = int(flag("large", str(max(1, ROUNDS // 50))))
+GATEWAY = flag(sys.argv, "gateway", "")
+ROUNDS = int(flag(sys.argv, "rounds", "1000"))
+LARGE = int(flag(sys.argv, "large", str(max(1, ROUNDS // 50))))
 if not all(os.path.exists(os.path.join(BIN, name)) for name in ("lm_service", "vision_service", "gateway")):
     print("SKIPPED: the services are not built")
     sys.exit(77)

@@ -3,7 +3,8 @@
 Each is a valid one with something broken, drawn from its number. No service may end, no stream may
 notice, nothing may be left behind, and no client's mistake may be called the server's.
 
-Usage: malformed_test.py BIN_FOLDER [--rounds=N] [unittest flags]
+Usage: malformed_test.py BIN_FOLDER [--gateway=FILE] [--rounds=N] [unittest flags]
+--gateway: another build of the gateway, such as one with AddressSanitizer.
 """
 import base64
 import collections
@@ -15,16 +16,13 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from cluster import DATA, Cluster, png_of, run_all, wait_for  # noqa: E402
+from cluster import DATA, Cluster, flag, png_of, run_all, wait_for  # noqa: E402
 import grpc_protos  # noqa: E402
 from steady_streams import SteadyStreams  # noqa: E402
 
 BIN = sys.argv.pop(1)
-ROUNDS = 1000
-for argument in sys.argv[1:]:
-    if argument.startswith("--rounds="):
-        sys.argv.remove(argument)
-        ROUNDS = int(argument.split("=")[1])
+GATEWAY = flag(sys.argv, "gateway", "")
+ROUNDS = int(flag(sys.argv, "rounds", "1000"))
 if not all(os.path.exists(os.path.join(BIN, name)) for name in ("lm_service", "vision_service", "gateway")):
     print("SKIPPED: the services are not built")
     sys.exit(77)
@@ -88,7 +86,7 @@ IDENTITY = lambda value: value  # noqa: E731 - bytes go and come as they are
 class MalformedTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.cluster = Cluster(BIN, gateway_flags=["--request_timeout_ms=20000"])
+        cls.cluster = Cluster(BIN, gateway_binary=GATEWAY or None, gateway_flags=["--request_timeout_ms=20000"])
         cls.address = tuple(cls.cluster.http.split(":"))
         cls.seen = collections.Counter()
 
