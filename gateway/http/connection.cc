@@ -44,8 +44,6 @@ constexpr uint64_t kMaxPlainBodyBytes = 4 << 10;
 constexpr int kMaxEmptyLines = 4;
 constexpr auto kPlainWriteTimeout = std::chrono::seconds(30);
 constexpr auto kLinger = std::chrono::seconds(2);
-// A buffer that has grown beyond this gives its memory back when it is empty.
-constexpr size_t kKeptBufferBytes = 4 << 10;
 
 constexpr char kChatPath[] = "/v1/chat/completions";
 
@@ -277,7 +275,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     exchange.body = std::move(parser->get().body());
     exchange.style = style_;
     parser.reset();
-    if (buffer_.size() == 0 && buffer_.capacity() > kKeptBufferBytes) buffer_.shrink_to_fit();
+    if (buffer_.size() == 0) buffer_.shrink_to_fit();
     const absl::Status entered = exchange.ticket->Enter();
     if (!entered.ok()) {
       Count(kChatPath, HttpStatusOf(entered));
