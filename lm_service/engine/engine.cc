@@ -142,22 +142,11 @@ absl::StatusOr<Submitted> Engine::Submit(GenerateRequest request,
 
 absl::Status Engine::AddEmbeddings(uint64_t id, int slot, int64_t first, std::vector<float> rows) {
   const auto num_values = static_cast<int64_t>(rows.size());
-  if (num_values == 0 || num_values % hidden_ != 0) {
-    return InvalidArgument(num_values, " values are no whole embeddings of ", hidden_);
-  }
-  const int64_t count = num_values / hidden_;
   MutexLock lock(&mutex_);
   const auto it = known_.find(id);
   if (it == known_.end()) return absl::NotFoundError(Cat("no sequence ", id));
-  const auto& sizes = it->second.slot_sizes;
-  if (slot < 0 || static_cast<size_t>(slot) >= sizes.size()) {
-    return InvalidArgument("slot ", slot, " of a sequence with ", sizes.size(), " pictures");
-  }
-  const int64_t size = sizes[static_cast<size_t>(slot)];
-  if (first < 0 || first > size || count > size - first) {
-    return InvalidArgument("embeddings ", first, " to ", first, " + ", count,
-                           " of a picture that has ", size);
-  }
+  VL2_RETURN_IF_ERROR(CheckUpload(it->second.slot_sizes, slot, first, num_values, hidden_));
+  const int64_t count = num_values / hidden_;
   const int64_t num_bytes = num_values * static_cast<int64_t>(sizeof(float));
   if (pending_upload_bytes_ + num_bytes > kMaxPendingUploadBytes) {
     return absl::ResourceExhaustedError(Cat(

@@ -14,30 +14,13 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "lm_service/engine/request_check.h"
 #include "lm_service/kv_cache/kv_cache.h"
 #include "lm_service/model/language_model.h"
 #include "lm_service/sampling/sampler.h"
 #include "lm_service/scheduler/scheduler.h"
 
 namespace vl2 {
-
-// One step, for metrics.
-struct StepStats {
-  double ms = 0;
-  int64_t num_prompt_rows = 0;  // positions of prompts computed, again after a preemption too
-  int64_t num_generated_rows = 0;
-};
-
-struct EngineOptions {
-  SchedulerOptions scheduler;
-  // Requests that have not ended, waiting ones included; more are refused with RESOURCE_EXHAUSTED.
-  int64_t max_sequences = 256;
-  int32_t end_token_id = 0;  // ends a sample; from the tokenizer, not from config.json
-  // Hears each step's duration, on the engine thread; may be empty.
-  std::function<void(const StepStats&)> on_step;
-
-  absl::Status Validate() const;
-};
 
 class EngineCore {
  public:

@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "runtime/base/check.h"
 #include "runtime/base/status.h"
 #include "runtime/ops/paged_cache.h"
 
@@ -138,11 +139,18 @@ Sequence* Scheduler::NextToAdmit(Clock::time_point now) {
   for (const auto& [num_running, client] : clients) {
     // A sequence that still waits for host memory does not hold up those behind it: they may hold
     // the memory that it waits for.
+    int64_t too_many_bytes = INT64_MAX;
     for (size_t i = 0; i < waiting_.size(); ++i) {
       Sequence& sequence = *waiting_[i];
       if (sequence.client() != *client) continue;
-      if (!ReserveBytes(sequence) && !(TakeHostMemory(sequence) && ReserveBytes(sequence))) {
-        continue;
+      if (!ReserveBytes(sequence)) {
+        const int64_t needed = sequence.EmbeddingBytes();
+        if (needed >= too_many_bytes) continue;
+        if (!TakeHostMemory(sequence)) {
+          too_many_bytes = needed;
+          continue;
+        }
+        VL2_CHECK(ReserveBytes(sequence)) << needed << " bytes of " << reserved_bytes_;
       }
       if (!sequence.slots_announced()) sequence.AnnounceSlots(now);
       return &sequence;

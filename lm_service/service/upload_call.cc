@@ -43,15 +43,8 @@ void UploadCall::OnReadDone(bool ok) {
 absl::Status UploadCall::TakeHeader() {
   if (!request_.has_header()) return InvalidArgument("the first message is no header");
   header_ = request_.header();
-  if (header_.model_id() != state_.info.model_id()) {
-    return absl::FailedPreconditionError(Cat("embeddings of model ", header_.model_id(),
-                                             ", this service runs ", state_.info.model_id()));
-  }
-  if (header_.dtype() != v1::DTYPE_F32 && header_.dtype() != v1::DTYPE_BF16) {
-    return InvalidArgument("dtype ", static_cast<int>(header_.dtype()), " is neither F32 nor BF16");
-  }
   has_header_ = true;
-  return state_.tickets.Check(header_.sequence_id(), header_.slot(), header_.upload_token());
+  return CheckUploadHeader(header_, state_.info.model_id(), state_.tickets);
 }
 
 absl::Status UploadCall::TakeChunk() {

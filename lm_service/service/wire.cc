@@ -163,6 +163,18 @@ absl::StatusOr<std::vector<float>> FromWire(const v1::UploadChunk& chunk, v1::DT
   return rows;
 }
 
+absl::Status CheckUploadHeader(const v1::UploadHeader& header, const std::string& model_id,
+                               const UploadTickets& tickets) {
+  if (header.model_id() != model_id) {
+    return absl::FailedPreconditionError(
+        Cat("embeddings of model ", header.model_id(), ", this service runs ", model_id));
+  }
+  if (header.dtype() != v1::DTYPE_F32 && header.dtype() != v1::DTYPE_BF16) {
+    return InvalidArgument("dtype ", static_cast<int>(header.dtype()), " is neither F32 nor BF16");
+  }
+  return tickets.Check(header.sequence_id(), header.slot(), header.upload_token());
+}
+
 std::chrono::steady_clock::time_point ToSteady(std::chrono::system_clock::time_point deadline) {
   using std::chrono::steady_clock;
   const auto left = deadline - std::chrono::system_clock::now();

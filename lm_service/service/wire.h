@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "lm_service/scheduler/request.h"
+#include "lm_service/service/upload_tickets.h"
 #include "vl2/v1/language.pb.h"
 
 namespace vl2 {
@@ -36,6 +37,11 @@ v1::Finished ToWire(const GenerateStats& stats);
 // the cached prefix.
 absl::StatusOr<std::vector<float>> FromWire(const v1::UploadChunk& chunk, v1::DType dtype,
                                             int64_t hidden);
+
+// What an upload says of itself first. FAILED_PRECONDITION for another model, INVALID_ARGUMENT for
+// a type that is not taken, and the errors of UploadTickets::Check.
+absl::Status CheckUploadHeader(const v1::UploadHeader& header, const std::string& model_id,
+                               const UploadTickets& tickets);
 
 // A call's deadline on the engine's clock.
 std::chrono::steady_clock::time_point ToSteady(std::chrono::system_clock::time_point deadline);
