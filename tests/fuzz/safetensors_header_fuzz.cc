@@ -14,8 +14,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!header.ok()) return 0;
   for (const auto& [name, entry] : *header) {
     VL2_CHECK(entry.begin <= entry.end && entry.end <= data_bytes);
-    VL2_CHECK(entry.end - entry.begin == static_cast<uint64_t>(entry.shape.num_elements()) *
-                                             vl2::SizeOf(entry.dtype));
+    VL2_CHECK(entry.end - entry.begin ==
+              static_cast<uint64_t>(entry.shape.num_elements()) * vl2::SizeOf(entry.dtype));
   }
   return 0;
 }

@@ -124,29 +124,4 @@ int ExifOrientation(std::string_view exif) {
   return orientation == 0 ? 1 : orientation;
 }
 
-std::string_view FindJpegExif(std::string_view jpeg) {
-  size_t at = 2;
-  while (at + 4 <= jpeg.size()) {
-    if (jpeg[at] != '\xff') {  // junk between segments
-      ++at;
-      continue;
-    }
-    const auto marker = static_cast<uint8_t>(jpeg[at + 1]);
-    if (marker == 0xff) {  // fill byte
-      ++at;
-      continue;
-    }
-    at += 2;
-    if (marker == 0xda || marker == 0xd9) break;
-    if (marker < 0xc0 || (marker >= 0xd0 && marker <= 0xd8)) continue;
-    const size_t length = static_cast<size_t>(static_cast<uint8_t>(jpeg[at])) << 8 |
-                          static_cast<uint8_t>(jpeg[at + 1]);
-    if (length < 2) continue;
-    const std::string_view payload = jpeg.substr(at, length).substr(2);
-    if (marker == 0xe1 && payload.starts_with("Exif\0"sv)) return payload;
-    at += length;
-  }
-  return {};
-}
-
 }  // namespace vl2

@@ -16,8 +16,4 @@ namespace vl2 {
 // 1..8. `exif` begins with the TIFF header or with "Exif\0\0" before it.
 int ExifOrientation(std::string_view exif);
 
-// The Exif data of a JPEG: the first APP1 segment before the first scan that begins with "Exif\0",
-// that prefix included; empty when there is none.
-std::string_view FindJpegExif(std::string_view jpeg);
-
 }  // namespace vl2

@@ -5,11 +5,11 @@
 
 #include "runtime/base/check.h"
 #include "runtime/base/status.h"
-#include "vision_service/image/exif_orientation.h"
 #include "vision_service/image/gif_decoder.h"
+#include "vision_service/image/jpeg_decoder.h"
 #include "vision_service/image/png_decoder.h"
+#include "vision_service/image/tiff_decoder.h"
 #include "vision_service/image/tiff_header.h"
-#include "vision_service/image/vips_decoder.h"
 #include "vision_service/image/webp_decoder.h"
 
 namespace vl2 {
@@ -39,7 +39,8 @@ struct OpenedFile {
   std::optional<GifHeader> gif;
   std::optional<PngHeader> png;
   std::optional<WebpHeader> webp;
-  std::optional<VipsFile> vips;
+  std::optional<JpegFile> jpeg;
+  std::optional<TiffFile> tiff;
 };
 
 bool Flattens(const DecodePolicy& policy) {
@@ -107,31 +108,38 @@ absl::Status OpenWebp(std::string_view bytes, const ImageLimits& limits, const D
   return absl::OkStatus();
 }
 
-absl::Status OpenWithVips(std::string_view bytes, const ImageLimits& limits, OpenedFile& file) {
+absl::Status OpenJpeg(std::string_view bytes, const ImageLimits& limits, OpenedFile& file) {
+  VL2_ASSIGN_OR_RETURN(file.jpeg, JpegFile::Open(bytes));
   ImageInfo& info = file.info;
-  TiffHeader tiff;
-  if (info.format == ImageFormat::kTiff) {
-    // libtiff looks for circles by comparing each directory with all before it: count first.
-    VL2_ASSIGN_OR_RETURN(tiff, ReadTiffHeader(bytes, limits.max_frames));
-    VL2_RETURN_IF_ERROR(CheckFrames(info.format, tiff.num_frames, limits));
-    if (tiff.is_tiled && tiff.block.area() > limits.max_pixels) {
-      return InvalidArgument("TIFF tiles of ", tiff.block, " pixels, the limit is ",
-                             limits.max_pixels, " pixels");
-    }
-  }
-  VL2_ASSIGN_OR_RETURN(file.vips, VipsFile::Open(bytes, info.format, tiff));
-  info.size = file.vips->size();
+  info.size = file.jpeg->size();
   VL2_RETURN_IF_ERROR(CheckSize(info.size, limits));
-  info.num_frames = file.vips->num_frames();
+  VL2_RETURN_IF_ERROR(file.jpeg->CheckScans());
+  info.num_bands = file.jpeg->num_bands();
+  info.orientation = file.jpeg->orientation();
+  info.decoded_bytes = DecodedBytes(info, 1, file.jpeg->HeldBytes());
+  return absl::OkStatus();
+}
+
+absl::Status OpenTiff(std::string_view bytes, const ImageLimits& limits, OpenedFile& file) {
+  ImageInfo& info = file.info;
+  // libtiff looks for circles by comparing each directory with all before it: count first.
+  VL2_ASSIGN_OR_RETURN(const TiffHeader header, ReadTiffHeader(bytes, limits.max_frames));
+  VL2_RETURN_IF_ERROR(CheckFrames(info.format, header.num_frames, limits));
+  if (header.is_tiled && header.block.area() > limits.max_pixels) {
+    return InvalidArgument("TIFF tiles of ", header.block, " pixels, the limit is ",
+                           limits.max_pixels, " pixels");
+  }
+  VL2_ASSIGN_OR_RETURN(file.tiff, TiffFile::Open(bytes, header));
+  info.size = file.tiff->size();
+  VL2_RETURN_IF_ERROR(CheckSize(info.size, limits));
+  info.num_frames = file.tiff->num_frames();
   VL2_RETURN_IF_ERROR(CheckFrames(info.format, info.num_frames, limits));
-  VL2_RETURN_IF_ERROR(file.vips->CheckScans());
-  VL2_RETURN_IF_ERROR(file.vips->ReadLayout());
-  const PixelLayout& layout = file.vips->layout();
+  VL2_RETURN_IF_ERROR(file.tiff->ReadLayout());
+  const PixelLayout& layout = file.tiff->layout();
   info.num_bands = layout.num_samples();
   info.has_alpha = layout.has_alpha;
-  info.orientation = info.format == ImageFormat::kTiff ? file.vips->tiff_orientation()
-                                                       : ExifOrientation(FindJpegExif(bytes));
-  info.decoded_bytes = DecodedBytes(info, layout.is_16_bit ? 2 : 1, file.vips->HeldBytes());
+  info.orientation = file.tiff->orientation();
+  info.decoded_bytes = DecodedBytes(info, layout.is_16_bit ? 2 : 1, file.tiff->HeldBytes());
   return absl::OkStatus();
 }
 
@@ -153,8 +161,10 @@ absl::StatusOr<OpenedFile> Open(std::string_view bytes, const ImageLimits& limit
       VL2_RETURN_IF_ERROR(OpenWebp(bytes, limits, policy, file));
       break;
     case ImageFormat::kJpeg:
+      VL2_RETURN_IF_ERROR(OpenJpeg(bytes, limits, file));
+      break;
     case ImageFormat::kTiff:
-      VL2_RETURN_IF_ERROR(OpenWithVips(bytes, limits, file));
+      VL2_RETURN_IF_ERROR(OpenTiff(bytes, limits, file));
       break;
   }
   if (file.info.decoded_bytes > limits.max_decoded_bytes) {
@@ -205,12 +215,8 @@ absl::StatusOr<Image> ImageDecoder::Decode(std::string_view bytes, const DecodeP
   if (file.png.has_value()) {
     return DecodePng(bytes, *file.png, {orientation, Flattens(policy), clip}, meter);
   }
-  // 16-bit grey without a stored alpha channel is the one mode that Pillow clips, and it takes no
-  // notice there of which end is white.
-  PixelLayout& layout = file.vips->layout();
-  layout.clip_16_bit_gray = clip && !layout.has_alpha;
-  layout.invert_16_bit_gray = layout.clip_16_bit_gray && file.vips->white_is_zero();
-  return file.vips->Decode(orientation, Flattens(policy), meter);
+  if (file.jpeg.has_value()) return file.jpeg->Decode(orientation, meter);
+  return file.tiff->Decode(orientation, Flattens(policy), clip, meter);
 }
 
 absl::StatusOr<Image> ImageDecoder::Decode(std::string_view bytes,

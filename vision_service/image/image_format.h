@@ -7,7 +7,6 @@
 // Threading: free functions, thread-safe.
 #pragma once
 
-#include <cstdint>
 #include <string_view>
 
 #include "absl/status/statusor.h"
@@ -21,13 +20,5 @@ std::string_view Name(ImageFormat format);
 
 // INVALID_ARGUMENT when empty, refused or unknown.
 absl::StatusOr<ImageFormat> DetectFormat(std::string_view bytes);
-
-// Number of scans of a JPEG, counted up to `max_scans` + 1. Each scan of a progressive file walks
-// over the whole picture again, so a small file can ask for minutes of work.
-int CountJpegScans(std::string_view bytes, int max_scans);
-
-// Samples of all components of a JPEG that a decoder must hold until the last scan has come: 0 when
-// rows can be given out as they come. Counted from the frame header.
-int64_t CountHeldJpegSamples(std::string_view bytes);
 
 }  // namespace vl2

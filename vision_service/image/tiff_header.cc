@@ -34,6 +34,8 @@ enum : uint64_t {
 constexpr uint64_t kJpeg = 7;
 constexpr uint64_t kUnspecifiedExtraSample = 0;
 constexpr uint64_t kMaxExtraSamples = 64;
+// Entries of all directories together: libtiff reads each of them.
+constexpr uint64_t kMaxEntries = 200'000;
 
 // Reads the integers of a classic or a big TIFF.
 class TiffReader {
@@ -145,7 +147,7 @@ std::string PhotometricName(uint64_t photometric) {
 }
 
 absl::Status ReadColors(const Directory& page, TiffHeader& header) {
-  // Without the tag Pillow and libtiff see white as zero; libvips' own rule is left to it.
+  // Without the tag libvips decides, or refuses.
   const uint64_t photometric = page.Value(kPhotometric, kBlackIsZero);
   const uint64_t num_samples = page.Value(kSamplesPerPixel, 1);
   uint64_t num_stored = 3;
@@ -216,6 +218,7 @@ absl::StatusOr<TiffHeader> ReadTiffHeader(std::string_view bytes, int max_frames
   if (bytes.size() < 8) return InvalidArgument("TIFF of ", bytes.size(), " bytes is truncated");
   const TiffReader tiff(bytes);
   TiffHeader header;
+  uint64_t num_entries = 0;
   uint64_t directory = tiff.first_directory();
   while (directory != 0 && header.num_frames <= max_frames) {
     const auto count_bytes = static_cast<uint64_t>(tiff.count_bytes());
@@ -228,6 +231,11 @@ absl::StatusOr<TiffHeader> ReadTiffHeader(std::string_view bytes, int max_frames
     if (count > bytes.size() || !tiff.Holds(entries, count * tiff.entry_bytes())) {
       return InvalidArgument("TIFF is truncated: directory of page ", header.num_frames + 1,
                              " has ", count, " entries");
+    }
+    num_entries += count;
+    if (num_entries > kMaxEntries) {
+      return InvalidArgument("TIFF with at least ", num_entries,
+                             " entries in its directories: the limit is ", kMaxEntries);
     }
     if (header.num_frames++ == 0 && count > 0) {
       const Directory page = {tiff, entries, count};

@@ -7,7 +7,8 @@
 //
 // Threading: free functions, thread-safe.
 // Errors: INVALID_ARGUMENT naming the tag's value.
-// Limits: pages are counted up to max_frames + 1, a longer chain (or a circular one) stops there.
+// Limits: pages are counted up to max_frames + 1, a longer chain (or a circular one) stops there;
+//   200,000 entries in all directories together.
 #pragma once
 
 #include <cstdint>

@@ -23,10 +23,7 @@ absl::Status Initialise() {
   vips_cache_set_max_mem(0);
   vips_cache_set_max_files(0);
   vips_operation_block_set("VipsForeignLoad", TRUE);
-  for (const char* loader : {"VipsForeignLoadJpegBuffer", "VipsForeignLoadPngBuffer",
-                             "VipsForeignLoadWebpBuffer", "VipsForeignLoadTiffBuffer"}) {
-    vips_operation_block_set(loader, FALSE);
-  }
+  vips_operation_block_set("VipsForeignLoadTiffBuffer", FALSE);
   return absl::OkStatus();
 }
 

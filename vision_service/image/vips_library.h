@@ -1,7 +1,7 @@
 // VipsLibrary: the one place that starts libvips and takes its errors.
 //
-// Only the loaders of JPEG, PNG, WebP and TIFF from memory stay enabled; the operation cache is
-// off, and a picture is decoded by the thread that asks for it or by one thread that it waits for.
+// Only the loader of TIFF from memory stays enabled; the operation cache is off, and a picture is
+// decoded by the thread that asks for it.
 //
 // Threading: thread-safe; the first call of Start initialises.
 #pragma once

@@ -102,7 +102,7 @@ absl::StatusOr<WebpHeader> ReadWebpHeader(std::string_view bytes, int max_frames
   if (demuxer == nullptr) return Corrupt(Cat("not whole in ", bytes.size(), " bytes"));
   header.canvas = {static_cast<int>(WebPDemuxGetI(demuxer.get(), WEBP_FF_CANVAS_WIDTH)),
                    static_cast<int>(WebPDemuxGetI(demuxer.get(), WEBP_FF_CANVAS_HEIGHT))};
-  header.has_alpha = (WebPDemuxGetI(demuxer.get(), WEBP_FF_FORMAT_FLAGS) & ALPHA_FLAG) != 0;
+  const uint32_t flags = WebPDemuxGetI(demuxer.get(), WEBP_FF_FORMAT_FLAGS);
   header.orientation = ReadOrientation(demuxer.get());
 
   WebPIterator frame;
@@ -118,6 +118,8 @@ absl::StatusOr<WebpHeader> ReadWebpHeader(std::string_view bytes, int max_frames
   if (code != VP8_STATUS_OK) return Corrupt("no frame header");
   header.frame_has_alpha = features.has_alpha != 0;
   header.is_lossless = features.format == 2;
+  header.has_alpha =
+      (flags & ALPHA_FLAG) != 0 || ((flags & ANIMATION_FLAG) == 0 && header.frame_has_alpha);
   if (header.frame != Size{features.width, features.height} || header.frame_x < 0 ||
       header.frame_y < 0 || header.frame_x > header.canvas.width - header.frame.width ||
       header.frame_y > header.canvas.height - header.frame.height) {

@@ -1,7 +1,7 @@
 // The first frame of a WebP, through libwebp.
 //
-// Alpha is there when the file's flags say so, as Pillow reads it; what the first frame of an
-// animation leaves free of the canvas is transparent black.
+// Alpha is there when the file's flags say so, or the only frame has it, as Pillow reads it; what
+// the first frame of an animation leaves free of the canvas is transparent black.
 //
 // Threading: free functions, thread-safe.
 // Errors: INVALID_ARGUMENT saying what is cut off or corrupt; the meter's, asked every

@@ -1,5 +1,7 @@
 #include "vision_service/image/exif_orientation.h"
+#include "vision_service/image/jpeg_decoder.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -166,6 +168,17 @@ TEST_F(ExifFilesTest, ThePngSizeIsFinalWhenNoTagCanFollow) {
   const auto whole = decoder.ReadHeader(png, DecodePolicy::Serving());
   EXPECT_EQ(whole->size, (Size{23, 37}));
   EXPECT_TRUE(whole->size_is_final);
+}
+
+TEST_F(ExifFilesTest, AWebpsAlphaIsThereWithoutItsFlag) {
+  const std::string plain = Bytes("lossless_alpha.webp");
+  const std::string extended = WebpWithExif(plain, {37, 23}, ExifOf({OrientationEntry(1)}));
+  for (const DecodePolicy& policy : {DecodePolicy::Serving(), DecodePolicy::Published()}) {
+    const auto expected = ImageDecoder().Decode(plain, policy);
+    const auto image = ImageDecoder().Decode(extended, policy);
+    ASSERT_TRUE(expected.ok() && image.ok()) << expected.status() << image.status();
+    EXPECT_TRUE(std::equal(image->data(), image->data() + image->num_bytes(), expected->data()));
+  }
 }
 
 TEST_F(ExifFilesTest, TheFirstExifSegmentOfAJpegCounts) {

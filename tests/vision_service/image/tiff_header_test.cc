@@ -197,6 +197,19 @@ TEST(TiffHeaderTest, Gray16WhiteIsZeroUnderBothPolicies) {
   }
 }
 
+// Directories may overlap, so that a small file has millions of entries.
+TEST(TiffHeaderTest, EntriesOfAllDirectoriesAreCounted) {
+  constexpr uint32_t kEntries = 60'000;
+  std::string tiff = std::string("II*\0", 4) + LittleEndian(8, 4);
+  for (uint32_t page = 0; page < 4; ++page) {
+    const auto next = static_cast<uint32_t>(tiff.size() + 2 + 12 * kEntries + 4);
+    tiff += LittleEndian(kEntries, 2) + std::string(12 * kEntries, '\0') +
+            LittleEndian(page < 3 ? next : 0, 4);
+  }
+  EXPECT_THAT(Message(ImageDecoder().ReadHeader(tiff, DecodePolicy::Serving()).status()),
+              AllOf(HasSubstr("240000 entries"), HasSubstr("the limit is 200000")));
+}
+
 TEST(TiffHeaderTest, ALargeStripOrTileCountsAsHeld) {
   const std::string strip = Make({.extra = {}, .more = {}});
   const auto info = ImageDecoder().ReadHeader(strip, DecodePolicy::Serving());
