@@ -67,8 +67,7 @@ void Parse(Preparation& preparation) {
   defaults.max_body_bytes = options.max_body_bytes;
   defaults.seed = RandomNumber();
   defaults.fetch_images = preparation.state->fetcher.enabled();
-  auto request = ParseChatRequest(preparation.body, defaults);
-  preparation.body = std::string();
+  auto request = ParseChatRequest(std::move(preparation.body), defaults);
   preparation.status = request.status();
   if (request.ok()) preparation.request = *std::move(request);
 }
