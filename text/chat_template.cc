@@ -108,6 +108,7 @@ class ChatRenderer {
 
   absl::Status AddText(std::string_view text) {
     if (text.empty()) return absl::OkStatus();
+    VL2_RETURN_IF_ERROR(CheckLeastTokens(text));
     const EncodeOptions encode{.control = options_.grounding_control ? ControlTokens::kGroundingOnly
                                                                      : ControlTokens::kNone,
                                .max_text_bytes = text.size(),  // counted by the caller
@@ -122,6 +123,15 @@ class ChatRenderer {
     return absl::OkStatus();
   }
 
+  absl::Status CheckLeastTokens(std::string_view text) {
+    const size_t longest = tokenizer_.longest_token_bytes();
+    if (longest == 0 || options_.max_prompt_tokens <= 0) return absl::OkStatus();
+    least_text_tokens_ += static_cast<int64_t>(text.size() / longest);
+    if (least_text_tokens_ <= options_.max_prompt_tokens) return absl::OkStatus();
+    return absl::OutOfRangeError(Cat("the prompt has at least ", least_text_tokens_,
+                                     " tokens, the limit is ", options_.max_prompt_tokens));
+  }
+
   void AddToken(int32_t id) { prompt_.AddTokens({&id, 1}); }
 
   const Tokenizer& tokenizer_;
@@ -129,6 +139,7 @@ class ChatRenderer {
   Prompt prompt_;
   int next_image_ = 0;
   int64_t num_text_tokens_ = 0;
+  int64_t least_text_tokens_ = 0;  // by bytes alone
 };
 
 absl::Status CheckLimits(std::span<const ChatMessage> messages,

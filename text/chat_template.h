@@ -62,6 +62,9 @@ struct ChatTemplateOptions {
   // Limits of all messages together, images not counted.
   size_t max_text_bytes = EncodeOptions::kDefaultMaxTextBytes;
   int64_t max_text_tokens = kDefaultMaxTextTokens;
+  // What the prompt may have; 0: not known. A text that has more, however it is tokenised, need not
+  // be tokenised to be refused: 16 MiB of it take a second and 250 MiB. OUT_OF_RANGE.
+  int64_t max_prompt_tokens = 0;
 };
 
 // The answer begins, or goes on from a last message of the assistant's. REQUIRES nothing of the

@@ -91,6 +91,9 @@ class Tokenizer {
   bool IsSkipped(int32_t id, SkipSpecial skip) const;
   std::optional<int32_t> FindToken(std::string_view content) const;
   const ControlTokenIds& control_ids() const { return control_ids_; }
+  // The most bytes of text that one token can stand for; 0 when there is no such number, because an
+  // added token takes white space beside it along.
+  size_t longest_token_bytes() const { return longest_token_bytes_; }
   // One more than the largest id.
   int32_t id_limit() const { return static_cast<int32_t>(table_.size()); }
 
@@ -118,6 +121,7 @@ class Tokenizer {
   std::string bytes_;
   StringMap<int32_t> ids_;  // by content
   ControlTokenIds control_ids_{};
+  size_t longest_token_bytes_ = 0;
 };
 
 }  // namespace vl2

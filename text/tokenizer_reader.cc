@@ -279,6 +279,7 @@ class TokenizerReader {
       result.table_[static_cast<size_t>(id)] = {static_cast<uint32_t>(result.bytes_.size()),
                                                 static_cast<uint32_t>(bytes.size()), special};
       result.bytes_ += bytes;
+      result.longest_token_bytes_ = std::max(result.longest_token_bytes_, bytes.size());
     };
     for (const BpeModel::Token& entry : vocabulary_) {
       put(entry.id, BytesOfToken(entry.content).value_or(entry.content), false);
@@ -287,6 +288,9 @@ class TokenizerReader {
     for (const AddedToken& token : added_.tokens()) {
       put(token.id, token.content, token.special);
       result.ids_[token.content] = token.id;
+    }
+    for (const AddedToken& token : added_.tokens()) {
+      if (token.lstrip || token.rstrip) result.longest_token_bytes_ = 0;
     }
   }
 

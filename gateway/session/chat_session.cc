@@ -106,9 +106,7 @@ absl::Status ChatSession::Prepare() {
   VL2_RETURN_IF_ERROR(backend_.admit());
   VL2_RETURN_IF_ERROR(ValidateTask(task_));
   VL2_RETURN_IF_ERROR(ValidateTokenIds(task_, backend_.tokenizer->id_limit()));
-  auto prompt = RenderChat(*backend_.tokenizer, task_.messages, TemplateOptions(task_));
-  if (!prompt.ok()) return ParamError("messages", Message(prompt.status()));
-  prompt_ = *std::move(prompt);
+  VL2_RETURN_IF_ERROR(Render());
   std::vector<Answer> answers;
   for (int i = 0; i < task_.num_samples; ++i) {
     VL2_ASSIGN_OR_RETURN(Answer answer, Answer::Create(backend_.tokenizer, task_));
@@ -122,6 +120,19 @@ absl::Status ChatSession::Prepare() {
   boxes_image_ = ImageOfQuestion(task_.messages);
   // Text alone may be too long already; images can only add.
   return CheckFits(prompt_.num_text_tokens(), images_.empty() ? "" : "at least ");
+}
+
+absl::Status ChatSession::Render() {
+  ChatTemplateOptions options = TemplateOptions(task_);
+  options.max_prompt_tokens = backend_.language->max_context_tokens();
+  auto prompt = RenderChat(*backend_.tokenizer, task_.messages, options);
+  if (!prompt.ok()) {
+    const bool too_long = absl::IsOutOfRange(prompt.status());
+    return ParamError("messages", Message(prompt.status()),
+                      too_long ? "context_length_exceeded" : "");
+  }
+  prompt_ = *std::move(prompt);
+  return absl::OkStatus();
 }
 
 void ChatSession::MakeDeliveries(const std::shared_ptr<SessionThread>& thread) {

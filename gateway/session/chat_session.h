@@ -72,6 +72,7 @@ class ChatSession : public std::enable_shared_from_this<ChatSession>,
   // All below run in the mailbox.
   void Begin();
   absl::Status Prepare();
+  absl::Status Render();
   void MakeDeliveries(const std::shared_ptr<SessionThread>& thread);
   // `how_many` is "at least " while not all images have been counted.
   absl::Status CheckFits(int64_t prompt_tokens, const char* how_many) const;

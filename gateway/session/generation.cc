@@ -43,8 +43,8 @@ void Generation::Call() {
   if (task_.num_samples > 1) {
     for (size_t i = 0; i < answers_.size(); ++i) num_replayed_[i] = answers_[i].ids().size();
   }
-  auto stream =
-      language_->Generate(MakeCall(), [this, thread = thread_, attempt = attempt_](auto event) {
+  auto stream = language_->Generate(
+      MakeCall(), [this, thread = thread_, attempt = attempt_](GenerateEvent event) {
         thread->Post([this, attempt, event = std::move(event)]() mutable {
           if (attempt != attempt_ || state_ == State::kEnded) return;
           std::visit([this](auto& each) { On(std::move(each)); }, event);

@@ -147,6 +147,20 @@ TEST(ChatTemplate, Refusals) {
   EXPECT_THAT(Render({User(std::vector<ContentPart>(70'000))}), HasSubstr("70000 parts"));
 }
 
+TEST(ChatTemplate, WhatCannotFitIsNotTokenised) {
+  const size_t longest = ByteTokenizer().longest_token_bytes();
+  ASSERT_GE(longest, std::string("<|Assistant|>").size());
+  const std::vector<ChatMessage> messages = {
+      System(std::string(longest * 20, ' ').c_str()),  // stripped: costs nothing
+      User({Text(std::string(longest * 30, 'x').c_str())})};
+  const ChatTemplateOptions fits{.max_prompt_tokens = 30};
+  EXPECT_TRUE(RenderChat(ByteTokenizer(), messages, fits).ok()) << "its tokens are counted later";
+  const ChatTemplateOptions too_long{.max_prompt_tokens = 29};
+  const auto prompt = RenderChat(ByteTokenizer(), messages, too_long);
+  EXPECT_TRUE(absl::IsOutOfRange(prompt.status())) << prompt.status();
+  EXPECT_EQ(Message(prompt.status()), "the prompt has at least 30 tokens, the limit is 29");
+}
+
 TEST(Prompt, LaysOut) {
   const auto prompt =
       RenderChat(ByteTokenizer(), std::vector{User({kImage, Text(" a"), kImage, Text(" b")})});

@@ -263,6 +263,14 @@ TEST_F(ChatSessionTest, APictureThatTurnsOutBrokenIsTheClientsFaultToo) {
   EXPECT_EQ(vision_.requests.size(), 1u);
 }
 
+TEST_F(ChatSessionTest, ATextThatCannotFitIsRefusedWithTheLeastCount) {
+  const ChatEnd& end = Run(Ask("x" + std::string(15 << 20, 'y')));
+  EXPECT_EQ(CodeOf(end.status), "context_length_exceeded");
+  EXPECT_EQ(ParamOf(end.status), "messages");
+  EXPECT_THAT(std::string(end.status.message()), HasSubstr("at least"));
+  EXPECT_THAT(std::string(end.status.message()), HasSubstr("the limit is 4096"));
+}
+
 TEST_F(ChatSessionTest, AnUnknownTokenIsRefusedBeforeAnythingIsAsked) {
   ChatTask task = Ask("Hi");
   task.sampling.logit_bias[TestTokenizer().id_limit()] = 1;
