@@ -1,5 +1,6 @@
 // gateway: chat over HTTP and gRPC in front of the model services. See --help; every flag can be
 // set as VL2_<FLAG> too.
+#include <malloc.h>
 #include <sys/resource.h>
 
 #include <chrono>
@@ -154,6 +155,15 @@ absl::Status Options::Fill() {
   return grpc.Validate();
 }
 
+// Bodies and images are large and short-lived. The allocator would take their size for usual, keep
+// them in its arenas from then on, and give little back; with a fixed threshold they go when they
+// are freed.
+void GiveLargeBlocksBack() {
+  constexpr int kLargeBytes = 512 << 10;
+  mallopt(M_MMAP_THRESHOLD, kLargeBytes);
+  mallopt(M_TRIM_THRESHOLD, kLargeBytes);
+}
+
 // As many open files as the system lets this process have; a warning when connections need more.
 void RaiseFileLimit(int64_t max_connections) {
   constexpr int64_t kOtherFiles = 256;
@@ -188,6 +198,7 @@ absl::Status Run(TerminationSignal& signal) {
   Options options;
   VL2_RETURN_IF_ERROR(options.Fill());
   RaiseFileLimit(options.http.max_connections);
+  GiveLargeBlocksBack();
   VL2_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::Load(options.model));
   Metrics metrics;
   TimerQueue timers;

@@ -129,7 +129,8 @@ class ChatRenderer {
     least_text_tokens_ += static_cast<int64_t>(text.size() / longest);
     if (least_text_tokens_ <= options_.max_prompt_tokens) return absl::OkStatus();
     return absl::OutOfRangeError(Cat("the prompt has at least ", least_text_tokens_,
-                                     " tokens, the limit is ", options_.max_prompt_tokens));
+                                     " tokens, the limit is ", options_.max_prompt_tokens,
+                                     "; beyond ", options_.max_text_tokens, " none are counted"));
   }
 
   void AddToken(int32_t id) { prompt_.AddTokens({&id, 1}); }

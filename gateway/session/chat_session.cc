@@ -105,7 +105,6 @@ void ChatSession::Begin() {
 absl::Status ChatSession::Prepare() {
   VL2_RETURN_IF_ERROR(backend_.admit());
   VL2_RETURN_IF_ERROR(ValidateTask(task_));
-  VL2_RETURN_IF_ERROR(ValidateTokenIds(task_, backend_.tokenizer->id_limit()));
   VL2_RETURN_IF_ERROR(Render());
   std::vector<Answer> answers;
   for (int i = 0; i < task_.num_samples; ++i) {

@@ -169,13 +169,4 @@ absl::Status ValidateTask(const ChatTask& task) {
   return absl::OkStatus();
 }
 
-absl::Status ValidateTokenIds(const ChatTask& task, int32_t id_limit) {
-  for (const auto& [id, bias] : task.sampling.logit_bias) {
-    if (id < id_limit) continue;
-    return ParamError("logit_bias", Cat("logit_bias names token ", id,
-                                        ", the vocabulary has the tokens 0 to ", id_limit - 1));
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace vl2::gateway

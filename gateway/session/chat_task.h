@@ -118,8 +118,6 @@ struct ChatTask {
 
 // INVALID_ARGUMENT naming the field, its value and the limit; ParamOf(status) is the field's name.
 absl::Status ValidateTask(const ChatTask& task);
-// The same for token ids that have to be below `id_limit`, the vocabulary's size.
-absl::Status ValidateTokenIds(const ChatTask& task, int32_t id_limit);
 
 // A status that also carries the name of the request field at fault, and a machine-readable code.
 absl::Status ParamError(std::string_view param, std::string_view message,

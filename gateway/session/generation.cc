@@ -18,6 +18,19 @@ void AppendOutput(Answer::Output more, Answer::Output& all) {
   std::move(more.boxes.begin(), more.boxes.end(), std::back_inserter(all.boxes));
 }
 
+// What the language service alone can check, such as ids against its model's vocabulary, it refuses
+// with a message that begins with the field's name, which is the name in clients' requests too.
+absl::Status WithField(const absl::Status& status) {
+  const std::string message = Message(status);
+  const std::string first_word = message.substr(0, message.find_first_of(": "));
+  for (const char* field :
+       {"logit_bias", "stop_token_ids", "temperature", "top_p", "top_k", "min_p",
+        "repetition_penalty", "presence_penalty", "frequency_penalty", "top_logprobs"}) {
+    if (first_word == field) return ParamError(field, message);
+  }
+  return status;
+}
+
 }  // namespace
 
 Generation::Generation(const ChatTask* task, int32_t image_token_id, std::vector<Answer> answers,
@@ -196,7 +209,7 @@ bool Generation::EndIfComplete() {
 void Generation::Fail(const absl::Status& status) {
   const auto pause = retry_.OnFailure(status);
   if (!pause) {
-    return End(absl::IsInvalidArgument(status) ? status : Annotate(status, "language"));
+    return End(absl::IsInvalidArgument(status) ? WithField(status) : Annotate(status, "language"));
   }
   if (stream_ != nullptr) {
     Log(Severity::kWarning, "language replica lost",

@@ -242,11 +242,6 @@ TEST(ValidateTask, HasTheSameRanges) {
   task.sampling.top_logprobs = 2;
   EXPECT_EQ(ParamOf(ValidateTask(task)), "top_logprobs");
   task.sampling.top_logprobs = 0;
-  task.sampling.logit_bias[100] = 1;
-  EXPECT_TRUE(ValidateTokenIds(task, 101).ok());
-  EXPECT_EQ(ParamOf(ValidateTokenIds(task, 100)), "logit_bias");
-  EXPECT_EQ(Message(ValidateTokenIds(task, 100)),
-            "logit_bias names token 100, the vocabulary has the tokens 0 to 99");
 }
 
 }  // namespace

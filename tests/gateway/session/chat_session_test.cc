@@ -271,15 +271,6 @@ TEST_F(ChatSessionTest, ATextThatCannotFitIsRefusedWithTheLeastCount) {
   EXPECT_THAT(std::string(end.status.message()), HasSubstr("the limit is 4096"));
 }
 
-TEST_F(ChatSessionTest, AnUnknownTokenIsRefusedBeforeAnythingIsAsked) {
-  ChatTask task = Ask("Hi");
-  task.sampling.logit_bias[TestTokenizer().id_limit()] = 1;
-  const ChatEnd& end = Run(std::move(task));
-  EXPECT_TRUE(absl::IsInvalidArgument(end.status)) << end.status;
-  EXPECT_EQ(ParamOf(end.status), "logit_bias");
-  EXPECT_TRUE(language_.calls.empty());
-}
-
 TEST_F(ChatSessionTest, FailuresAreNotRepeatedForever) {
   language_.script = [](int, const GenerateCall&, const GenerateSink& sink) {
     sink(GenerateClosed{absl::UnavailableError("down")});

@@ -246,6 +246,21 @@ TEST_F(GenerationTest, WhatTheServiceRefusesIsToldAsItIs) {
   EXPECT_EQ(ParamOf(sink_.ended[0]), "logit_bias");
 }
 
+TEST_F(GenerationTest, ARefusedFieldIsNamed) {
+  for (const auto& [message, field] :
+       {std::pair("logit_bias: token 99999 is outside [0, 544)", "logit_bias"),
+        std::pair("top_p 2 is outside [0, 1]", "top_p"), std::pair("logit_biases", ""),
+        std::pair("the prompt is empty", "")}) {
+    sink_.ended.clear();
+    Start();
+    Send(GenerateClosed{absl::InvalidArgumentError(message)});
+    ASSERT_EQ(sink_.ended.size(), 1u);
+    EXPECT_TRUE(absl::IsInvalidArgument(sink_.ended[0]));
+    EXPECT_EQ(ParamOf(sink_.ended[0]), field);
+    EXPECT_EQ(Message(sink_.ended[0]), message);
+  }
+}
+
 TEST_F(GenerationTest, AServiceThatBreaksTheContractEndsIt) {
   const std::pair<GenerateEvent, std::string> wrong[] = {
       {GenerateTokens{1, Tokens("x")}, "sent sample 1 of 1"},
