@@ -9,6 +9,7 @@
 #include "lm_service/scheduler/scheduler.h"
 #include "lm_service/service/wire.h"
 #include "runtime/base/check.h"
+#include "runtime/ops/paged_cache.h"
 
 namespace vl2 {
 namespace {
