@@ -1,6 +1,6 @@
-// The head of an HTTP request: bytes as they come from a socket, through the parser that connections
-// use, to what is decided by it: path, host, model, origin, client. What is refused is refused in few
-// words; what is answered holds nothing that could end a header line.
+// The head of an HTTP request: bytes as they come from a socket, through the parser that
+// connections use, to what is decided by it: path, host, model, origin, client. What is refused is
+// refused in few words; what is answered holds nothing that could end a header line.
 #include <cstddef>
 #include <cstdint>
 #include <string>

@@ -347,7 +347,8 @@ class SilentStreamsTest(unittest.TestCase):
 
 class MismatchTest(unittest.TestCase):
     def test_bodies_in_flight_are_bounded(self):
-        cluster = Cluster(BIN, gateway_flags=["--max_body_bytes=1000000", "--max_held_body_bytes=1500000"])
+        cluster = Cluster(BIN, gateway_flags=["--max_body_bytes=1000000", "--max_held_body_bytes=1500000",
+                                              "--body_grace_ms=50000"])
         try:
             held = socket.create_connection(cluster.http.split(":"))
             # What a header tells holds nothing; what has come does.
