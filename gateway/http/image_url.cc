@@ -52,6 +52,10 @@ absl::Status SplitAuthority(std::string_view authority, ImageUrl& url) {
     if (url.host.empty() || url.host.size() > 253) {
       return InvalidArgument("a host name of ", url.host.size(), " bytes");
     }
+    if (url.host.front() == '.' || url.host.back() == '.' ||
+        url.host.find("..") != std::string::npos) {
+      return InvalidArgument("\"", url.host, "\" has an empty label");
+    }
     for (const char c : url.host) {
       if (!IsNameCharacter(c)) return InvalidArgument("\"", url.host, "\" is not a host name");
     }

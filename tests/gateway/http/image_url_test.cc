@@ -21,10 +21,26 @@ TEST(ImageUrl, Parts) {
 }
 
 TEST(ImageUrl, Refused) {
-  for (const char* text :
-       {"", "ftp://a/b", "file:///etc/passwd", "http://", "http:///a", "http://user@host/a",
-        "http://host:0/", "http://host:65536/", "http://host:80x/", "http://ho st/", "http://h\\a/",
-        "http://[::1", "http://[zz]/", "http://a/\r\nX: y", "http://h%00st/", "//host/a"}) {
+  for (const char* text : {"",
+                           "ftp://a/b",
+                           "file:///etc/passwd",
+                           "http://",
+                           "http:///a",
+                           "http://user@host/a",
+                           "http://host:0/",
+                           "http://host:65536/",
+                           "http://host:80x/",
+                           "http://ho st/",
+                           "http://h\\a/",
+                           "http://[::1",
+                           "http://[zz]/",
+                           "http://../a",
+                           "http://a..b/",
+                           "http://.a/",
+                           "http://a../",
+                           "http://a/\r\nX: y",
+                           "http://h%00st/",
+                           "//host/a"}) {
     EXPECT_FALSE(ImageUrl::Parse(text).ok()) << text;
   }
   EXPECT_FALSE(ImageUrl::Parse("http://a/" + std::string(ImageUrl::kMaxBytes, 'x')).ok());
