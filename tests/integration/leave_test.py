@@ -165,7 +165,9 @@ class LeaveTest(unittest.TestCase):
                        if line.startswith('vl2_gateway_request_ms_count{code="cancelled"}'))
 
         before = seen()
-        self.leave(self.request("text", stream=True, samples=1), 0.05, "close")
+        with socket.create_connection(self.address) as client:
+            client.sendall(self.request("text", stream=True, samples=16))
+            wait_for(lambda: self.cluster.metric(self.cluster.lm[0], "vl2_lm_sequences_running") == 1, 20)
         wait_for(lambda: seen() == before + 1, 10, "a cancelled request in the latency metric")
 
     def metrics(self):
