@@ -9,13 +9,14 @@
 #include "gateway/service/wire.h"
 #include "runtime/base/mutex.h"
 #include "runtime/base/status.h"
+#include "runtime/rpc/bounded_message.h"
 #include "runtime/rpc/grpc_status.h"
 
 namespace vl2::gateway {
 namespace {
 
 // One call. Keeps itself until gRPC is done with it.
-class ChatCall final : public grpc::ServerWriteReactor<v1::ChatEvent>,
+class ChatCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                        public std::enable_shared_from_this<ChatCall> {
  public:
   explicit ChatCall(size_t max_waiting_events) : max_waiting_events_(max_waiting_events) {}
@@ -110,7 +111,7 @@ class ChatCall final : public grpc::ServerWriteReactor<v1::ChatEvent>,
   void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (writing_ || finished_) return;
     if (!waiting_.empty()) {
-      current_ = std::move(waiting_.front());
+      current_ = Serialized(waiting_.front());
       waiting_.pop_front();
       writing_ = true;
       return StartWrite(&current_);
@@ -128,7 +129,7 @@ class ChatCall final : public grpc::ServerWriteReactor<v1::ChatEvent>,
   std::shared_ptr<ChatSession> session_ ABSL_GUARDED_BY(mutex_);
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   std::deque<v1::ChatEvent> waiting_ ABSL_GUARDED_BY(mutex_);
-  v1::ChatEvent current_ ABSL_GUARDED_BY(mutex_);  // belongs to gRPC while writing_
+  grpc::ByteBuffer current_ ABSL_GUARDED_BY(mutex_);  // belongs to gRPC while writing_
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<absl::Status> status_ ABSL_GUARDED_BY(mutex_);  // how the call ends
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
@@ -148,13 +149,15 @@ std::string Joined(const grpc::CallbackServerContext& context, const char* key) 
 }  // namespace
 
 absl::StatusOr<ChatTask> ChatServiceImpl::Admit(const grpc::CallbackServerContext& context,
-                                                const v1::ChatRequest& request,
+                                                const grpc::ByteBuffer& request,
                                                 const std::string& client,
                                                 AdmissionController::Ticket& ticket) const {
   VL2_RETURN_IF_ERROR(
-      ticket.Grow(static_cast<int64_t>(request.ByteSizeLong()), AdmissionController::Clock::now()));
+      ticket.Grow(static_cast<int64_t>(request.Length()), AdmissionController::Clock::now()));
   VL2_RETURN_IF_ERROR(ticket.Enter());
-  VL2_ASSIGN_OR_RETURN(ChatTask task, TaskOf(request, options_.sampling));
+  v1::ChatRequest message;
+  VL2_RETURN_IF_ERROR(ParseBounded(request, kMaxRequestFields, message));
+  VL2_ASSIGN_OR_RETURN(ChatTask task, TaskOf(message, options_.sampling));
   task.client_id = client;
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
       context.deadline() - std::chrono::system_clock::now());
@@ -162,8 +165,8 @@ absl::StatusOr<ChatTask> ChatServiceImpl::Admit(const grpc::CallbackServerContex
   return task;
 }
 
-grpc::ServerWriteReactor<v1::ChatEvent>* ChatServiceImpl::Chat(grpc::CallbackServerContext* context,
-                                                               const v1::ChatRequest* request) {
+grpc::ServerWriteReactor<grpc::ByteBuffer>* ChatServiceImpl::Chat(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
   auto call = std::make_shared<ChatCall>(options_.max_waiting_events);
   const std::string client = ClientId(
       ClientAddress(AddressOfGrpcPeer(context->peer()), Joined(*context, "x-forwarded-for"),
@@ -174,14 +177,14 @@ grpc::ServerWriteReactor<v1::ChatEvent>* ChatServiceImpl::Chat(grpc::CallbackSer
 }
 
 grpc::ServerUnaryReactor* ChatServiceImpl::GetModelInfo(grpc::CallbackServerContext* context,
-                                                        const v1::GetModelInfoRequest*,
-                                                        v1::ModelInfo* response) {
+                                                        const grpc::ByteBuffer*,
+                                                        grpc::ByteBuffer* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   absl::Status status;
   if (auto info = info_(); info.ok()) {
-    *response = *std::move(info);
-    response->set_model_name(options_.model_name);
-    response->clear_advertised_address();
+    info->set_model_name(options_.model_name);
+    info->clear_advertised_address();
+    *response = Serialized(*info);
   } else {
     status = info.status();
   }
@@ -190,14 +193,15 @@ grpc::ServerUnaryReactor* ChatServiceImpl::GetModelInfo(grpc::CallbackServerCont
 }
 
 grpc::ServerUnaryReactor* ChatServiceImpl::GetClusterInfo(grpc::CallbackServerContext* context,
-                                                          const v1::GetClusterInfoRequest*,
-                                                          v1::ClusterInfo* response) {
-  *response = cluster_();
-  response->set_model_name(options_.model_name);
-  auto& limits = *response->mutable_limits();
+                                                          const grpc::ByteBuffer*,
+                                                          grpc::ByteBuffer* response) {
+  v1::ClusterInfo cluster = cluster_();
+  cluster.set_model_name(options_.model_name);
+  auto& limits = *cluster.mutable_limits();
   limits["max_in_flight_requests"] = options_.max_in_flight;
   limits["max_message_bytes"] = options_.max_message_bytes;
   limits["request_timeout_ms"] = options_.request_timeout.count();
+  *response = Serialized(cluster);
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
   reactor->Finish(grpc::Status::OK);
   return reactor;

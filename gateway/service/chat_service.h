@@ -31,8 +31,17 @@ struct ChatServiceOptions {
   int64_t max_message_bytes = 0;  // as the server is set up; for clients to know
 };
 
-class ChatServiceImpl final : public v1::ChatService::CallbackService {
+// Requests come as bytes, so that they are bounded before they are parsed (ParseBounded): a client
+// may send messages of 64 MiB.
+using RawChatService =
+    v1::ChatService::WithRawCallbackMethod_Chat<v1::ChatService::WithRawCallbackMethod_GetModelInfo<
+        v1::ChatService::WithRawCallbackMethod_GetClusterInfo<v1::ChatService::Service>>>;
+
+class ChatServiceImpl final : public RawChatService {
  public:
+  // Fields of a ChatRequest, those of its parts included.
+  static constexpr int64_t kMaxRequestFields = int64_t{1} << 18;
+
   // `info` asks the model services what they run, `cluster` tells of all of them.
   ChatServiceImpl(const ChatServiceOptions& options, const ChatBackend& backend,
                   std::function<absl::StatusOr<v1::ModelInfo>()> info,
@@ -43,14 +52,15 @@ class ChatServiceImpl final : public v1::ChatService::CallbackService {
         cluster_(std::move(cluster)),
         admission_(options.max_in_flight, options.max_held_bytes) {}
 
-  grpc::ServerWriteReactor<v1::ChatEvent>* Chat(grpc::CallbackServerContext* context,
-                                                const v1::ChatRequest* request) override;
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Chat(grpc::CallbackServerContext* context,
+                                                   const grpc::ByteBuffer* request) override;
+  // Requests without fields, which are not read.
   grpc::ServerUnaryReactor* GetModelInfo(grpc::CallbackServerContext* context,
-                                         const v1::GetModelInfoRequest* request,
-                                         v1::ModelInfo* response) override;
+                                         const grpc::ByteBuffer* request,
+                                         grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* GetClusterInfo(grpc::CallbackServerContext* context,
-                                           const v1::GetClusterInfoRequest* request,
-                                           v1::ClusterInfo* response) override;
+                                           const grpc::ByteBuffer* request,
+                                           grpc::ByteBuffer* response) override;
 
   const AdmissionController& admission() const { return admission_; }
 
@@ -59,7 +69,7 @@ class ChatServiceImpl final : public v1::ChatService::CallbackService {
 
  private:
   absl::StatusOr<ChatTask> Admit(const grpc::CallbackServerContext& context,
-                                 const v1::ChatRequest& request, const std::string& client,
+                                 const grpc::ByteBuffer& request, const std::string& client,
                                  AdmissionController::Ticket& ticket) const;
 
   const ChatServiceOptions options_;

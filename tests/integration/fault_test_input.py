@@ -13,6 +13,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from cluster import DATA, Cluster, bytes_part, png_file, png_of  # noqa: E402
+from process_cost import Cost  # noqa: E402
 import grpc_protos  # noqa: E402
 
 BIN = sys.argv.pop(1)
@@ -272,6 +273,29 @@ class BadGrpcInputTest(unittest.TestCase):
         self.refused(self.request("x", cache_salt="s" * 257), "257", "256")
         self.refused(self.request("word " * 2_000_000), "at least", "4096", "1048576")
         self.refused(chat_pb2.ChatRequest(messages=[chat_pb2.Message()]))
+
+    def test_messages_that_build_much(self):
+        """Two bytes each on the wire, and an object each once they are parsed."""
+        bytes_alone = lambda value: value  # noqa: E731
+        cost = Cost(self.cluster.gateway.process.pid)
+        with grpc.insecure_channel(self.cluster.grpc) as channel:
+            for name, unit in (("messages", b"\x0a\x00"), ("stop strings", b"\x22\x00"), ("token ids", b"\x28\x01"),
+                               ("unknown fields", b"\xf8\x7f\x01"), ("parts", b"\x0a\x02\x12\x00")):
+                with self.subTest(name):
+                    body = unit * ((60 << 20) // len(unit))
+                    cost.reset()
+                    call = channel.unary_stream("/vl2.v1.ChatService/Chat", bytes_alone, bytes_alone)
+                    with self.assertRaises(grpc.RpcError) as raised:
+                        list(call(body, timeout=30))
+                    self.assertEqual(raised.exception.code(), grpc.StatusCode.INVALID_ARGUMENT)
+                    self.assertIn("262144 fields", raised.exception.details())
+                    print("%-15s %.2f s %d MiB" % (name, cost.used_seconds(), cost.peak_bytes() >> 20))
+                    self.assertLess(cost.used_seconds(), 2)
+                    self.assertLess(cost.peak_bytes(), len(body) + (256 << 20))
+            for method in ("GetModelInfo", "GetClusterInfo"):
+                channel.unary_unary("/vl2.v1.ChatService/" + method, bytes_alone, bytes_alone)(
+                    b"\xf8\x7f\x01" * 20_000_000, timeout=30)
+                self.assertLess(cost.peak_bytes(), 320 << 20)
 
 
 if __name__ == "__main__":

@@ -148,8 +148,8 @@ class MalformedTest(unittest.TestCase):
                 code = grpc.StatusCode.OK
             except grpc.RpcError as error:
                 code = error.code()
-                # What is no message at all never reaches the service: the library refuses it, with this
-                # code and without a word.
+                # What is no message at all never reaches a model service: the library refuses it, with
+                # this code and without a word.
                 if code == grpc.StatusCode.UNIMPLEMENTED and not error.details():
                     code = "not parsed"
         self.count(kind, code)
