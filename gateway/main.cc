@@ -3,6 +3,7 @@
 #include <malloc.h>
 #include <sys/resource.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -78,6 +79,18 @@ ABSL_FLAG(int64_t, sse_comment_ms, 10'000,
           "A stream that is silent this long gets a comment, milliseconds.");
 ABSL_FLAG(int64_t, drain_timeout_ms, 30'000,
           "How long running requests may go on after SIGTERM, milliseconds.");
+ABSL_FLAG(
+    std::string, model_id, "",
+    "The model that new requests go to while replicas of both services run it; empty: the one in "
+    "use.");
+ABSL_FLAG(int64_t, replica_wait_ms, 1000,
+          "How long a request waits for replicas that can serve it, milliseconds.");
+ABSL_FLAG(int64_t, resolve_interval_ms, 5000,
+          "How often the names in --lm and --vision are resolved, milliseconds.");
+ABSL_FLAG(
+    int64_t, max_connection_age_ms, 0,
+    "Age at which a gRPC client is asked to connect again, so that its calls reach gateways that "
+    "came later, milliseconds; 0: never.");
 ABSL_FLAG(int64_t, probe_interval_ms, 1000, "How often replicas are asked whether they are there.");
 ABSL_FLAG(int64_t, probe_timeout_ms, 3000,
           "How long such an answer may take, milliseconds. A replica that is late three times in a "
@@ -97,7 +110,9 @@ struct Options {
   UpstreamOptions upstreams = {
       .language_targets = absl::GetFlag(FLAGS_lm),
       .vision_targets = absl::GetFlag(FLAGS_vision),
+      .model_id = absl::GetFlag(FLAGS_model_id),
       .whole_picture_first = !absl::GetFlag(FLAGS_stream_rows),
+      .resolve_interval = std::chrono::milliseconds(absl::GetFlag(FLAGS_resolve_interval_ms)),
       .probe_interval = std::chrono::milliseconds(absl::GetFlag(FLAGS_probe_interval_ms)),
       .probe_timeout = std::chrono::milliseconds(absl::GetFlag(FLAGS_probe_timeout_ms))};
   SamplingChoice sampling;
@@ -151,6 +166,7 @@ absl::Status Options::Fill() {
   grpc.max_message_bytes = absl::GetFlag(FLAGS_max_body_bytes);
   chat.max_message_bytes = grpc.max_message_bytes;
   grpc.drain_timeout_ms = drain_timeout.count();
+  grpc.max_connection_age_ms = absl::GetFlag(FLAGS_max_connection_age_ms);
   VL2_RETURN_IF_ERROR(http.Validate());
   return grpc.Validate();
 }
@@ -177,15 +193,30 @@ void RaiseFileLimit(int64_t max_connections) {
       {{"limit", static_cast<int64_t>(limit.rlim_cur)}, {"max_connections", max_connections}});
 }
 
-void WatchUpstreams(Metrics& metrics, const Upstreams& upstreams, const ChatServiceImpl& chat) {
+void WatchUpstreams(Metrics& metrics, const Upstreams& upstreams, const ChatServiceImpl& chat,
+                    const std::atomic<int64_t>& num_waiting) {
   metrics.AddSource([&](MetricSamples& samples) {
     for (const auto& [name, set] : {std::pair("language", &upstreams.language_replicas()),
                                     std::pair("vision", &upstreams.vision_replicas())}) {
-      samples.Gauge("vl2_gateway_replicas", "Replicas that answer", set->num_replicas(),
-                    {{"service", name}});
+      for (const ReplicaHealth health : kReplicaHealths) {
+        samples.Gauge("vl2_gateway_replicas", "Replicas by state", set->num_replicas(health),
+                      {{"service", name}, {"state", NameOf(health)}});
+      }
+      samples.Counter("vl2_gateway_resolve_failures_total", "Names that could not be resolved",
+                      static_cast<double>(set->num_resolve_failures()), {{"service", name}});
       samples.Gauge("vl2_gateway_upstream_calls", "Calls under way at replicas",
                     static_cast<double>(set->num_outstanding()), {{"service", name}});
     }
+    int num_complete = 0, num_incomplete = 0;
+    for (const auto& [model_id, pool] : upstreams.pools()) {
+      ++(pool.complete() ? num_complete : num_incomplete);
+    }
+    samples.Gauge("vl2_gateway_pools", "Models by whether both services have a replica of them",
+                  num_complete, {{"state", "complete"}});
+    samples.Gauge("vl2_gateway_pools", "Models by whether both services have a replica of them",
+                  num_incomplete, {{"state", "incomplete"}});
+    samples.Gauge("vl2_gateway_waiting_for_replicas", "Requests that wait for a complete pool",
+                  static_cast<double>(num_waiting));
     samples.Gauge("vl2_gateway_ready", "1 when requests can be served", upstreams.Ready().ok());
     samples.Gauge("vl2_gateway_grpc_requests_in_flight", "Chat requests over gRPC being served",
                   static_cast<double>(chat.admission().num_in_flight()));
@@ -208,15 +239,17 @@ absl::Status Run(TerminationSignal& signal) {
   backend.language = &upstreams->language();
   backend.vision = &upstreams->vision();
   backend.timers = &timers;
-  // A service that is away for a moment is waited for; services that do not fit are not used.
-  backend.admit = [&upstreams] { return upstreams->Joined(); };
+  backend.admit = [&upstreams](bool with_images) { return upstreams->PoolForRequest(with_images); };
+  backend.replica_wait = std::chrono::milliseconds(absl::GetFlag(FLAGS_replica_wait_ms));
+  std::atomic<int64_t> num_waiting{0};
+  backend.num_waiting = &num_waiting;
   backend.prepare = absl::GetFlag(FLAGS_prepare);
 
   const auto ready = [&upstreams] { return upstreams->Ready(); };
   ChatServiceImpl chat(
       options.chat, backend, [&upstreams] { return upstreams->ModelInfo(); },
       [&upstreams] { return upstreams->ClusterInfo(); });
-  WatchUpstreams(metrics, *upstreams, chat);
+  WatchUpstreams(metrics, *upstreams, chat, num_waiting);
   VL2_ASSIGN_OR_RETURN(const auto server, ServerScaffold::Start(options.grpc, {&chat}, metrics));
   VL2_ASSIGN_OR_RETURN(const auto http, HttpServer::Start(options.http, backend, metrics, ready));
   const std::string line =
@@ -229,11 +262,14 @@ absl::Status Run(TerminationSignal& signal) {
   Log(Severity::kInfo, "stopping", {{"signal", number}});
   server->SetServing(false);
   // Both at once: there is one deadline. Calls over gRPC are told why they end just before theirs.
-  timers.At(Clock::now() + options.drain_timeout,
+  const Clock::time_point deadline = Clock::now() + options.drain_timeout;
+  timers.At(deadline,
             [&chat] { chat.EndAll(absl::UnavailableError("the server is shutting down")); });
   std::thread http_drain([&] { http->Drain(options.drain_timeout); });
-  constexpr int64_t kGoodbyeMs = 2000;
-  server->Drain(options.drain_timeout.count() + kGoodbyeMs);
+  constexpr std::chrono::milliseconds kGoodbye{2000};
+  server->WaitForClientsToMove(options.drain_timeout.count());
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
+  server->Drain(std::max(left + kGoodbye, kGoodbye).count());
   http_drain.join();
   return absl::OkStatus();
 }

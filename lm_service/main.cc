@@ -13,6 +13,7 @@
 #include "runtime/base/status.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/ops/cpu/cpu_target.h"
+#include "runtime/rpc/drain.h"
 #include "runtime/rpc/host_port.h"
 #include "runtime/rpc/model_info.h"
 #include "runtime/rpc/server_scaffold.h"
@@ -20,12 +21,15 @@
 #include "text/tokenizer.h"
 
 ABSL_FLAG(std::string, model, "", "Folder of a DeepSeek-VL2 checkpoint.");
+ABSL_FLAG(std::string, expect_model_id, "",
+          "The model_id that the checkpoint must have; another one ends the start. Empty: any.");
 ABSL_FLAG(std::string, model_name, "", "Name shown to clients; empty: the folder's name.");
 ABSL_FLAG(std::string, weights, "auto",
           "Type the weights are kept in: auto (the checkpoint's, float16 as bfloat16) or f32.");
 ABSL_FLAG(std::string, listen, "127.0.0.1:50061", "host:port for gRPC; port 0: any free one.");
 ABSL_FLAG(std::string, advertise, "",
-          "host:port under which the vision service reaches this one; empty: as listened on.");
+          "host:port under which the vision service reaches this one; empty: the address that the "
+          "gateway has dialled.");
 ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:9061",
           "host:port for /metrics, /healthz and /readyz; empty: none.");
 ABSL_FLAG(std::string, port_file, "", "File that gets the ports once they are open; empty: none.");
@@ -84,7 +88,7 @@ absl::Status Options::Validate() const {
     return InvalidArgument("--cache_bytes ", cache_bytes, " must be at least 1");
   }
   VL2_RETURN_IF_ERROR(server.Validate());
-  VL2_RETURN_IF_ERROR(CheckAdvertised(server.listen, advertise));
+  VL2_RETURN_IF_ERROR(CheckAdvertised(advertise));
   return service.Validate();
 }
 
@@ -106,6 +110,7 @@ absl::StatusOr<v1::ModelInfo> MakeInfo(const Options& options, const Checkpoint&
                                        const EngineOptions& engine) {
   VL2_ASSIGN_OR_RETURN(v1::ModelInfo info, ReadModelInfo(options.model, options.model_name));
   VL2_ASSIGN_OR_RETURN(*info.mutable_model_id(), checkpoint.ModelId());
+  VL2_RETURN_IF_ERROR(CheckModelId(info.model_id(), absl::GetFlag(FLAGS_expect_model_id)));
   const LanguageConfig& config = checkpoint.config().language_config;
   const bool bf16 = checkpoint.KeptType("language.lm_head.weight") == DType::kBF16;
   info.set_weight_dtype(bf16 ? "bf16" : "f32");
@@ -146,11 +151,11 @@ absl::Status Run(TerminationSignal& signal) {
   LanguageServiceImpl service(options.service, *engine, engine_metrics, std::move(info));
   VL2_ASSIGN_OR_RETURN(const auto server,
                        ServerScaffold::Start(options.server, {&service}, metrics));
-  service.SetAddress(options.advertise.empty() ? server->address() : options.advertise);
+  service.SetAddress(options.advertise);
   server->SetServing(true);
   const int number = signal.Wait();
   Log(Severity::kInfo, "stopping", {{"signal", number}});
-  server->Drain();
+  DrainService(*server, service.gate(), options.server.drain_timeout_ms);
   engine->Stop();
   return absl::OkStatus();
 }

@@ -11,6 +11,7 @@
 #include "runtime/base/status.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/ops/cpu/cpu_target.h"
+#include "runtime/rpc/drain.h"
 #include "runtime/rpc/host_port.h"
 #include "runtime/rpc/model_info.h"
 #include "runtime/rpc/server_scaffold.h"
@@ -19,16 +20,23 @@
 #include "vision_service/service/vision_service.h"
 
 ABSL_FLAG(std::string, model, "", "Folder of a DeepSeek-VL2 checkpoint.");
+ABSL_FLAG(std::string, expect_model_id, "",
+          "The model_id that the checkpoint must have; another one ends the start. Empty: any.");
 ABSL_FLAG(std::string, model_name, "", "Name shown to clients; empty: the folder's name.");
 ABSL_FLAG(std::string, listen, "127.0.0.1:50062", "host:port for gRPC; port 0: any free one.");
 ABSL_FLAG(std::string, advertise, "",
-          "host:port under which others reach this service; empty: as listened on.");
+          "host:port under which others reach this service; empty: the address they have dialled.");
 ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:9062",
           "host:port for /metrics, /healthz and /readyz; empty: none.");
 ABSL_FLAG(std::string, port_file, "", "File that gets the ports once they are open; empty: none.");
 ABSL_FLAG(std::vector<std::string>, lm_allow, {},
           "Language services that embeddings may go to: host or host:port, separated by commas; "
           "empty: loopback addresses.");
+ABSL_FLAG(int64_t, lm_allow_keep_ms, 600'000,
+          "How long embeddings may go to an address after its name in --lm_allow has lost it, "
+          "milliseconds; 0: the names as last resolved are all that counts.");
+ABSL_FLAG(int64_t, resolve_interval_ms, 2000,
+          "How often the names in --lm_allow are resolved, milliseconds.");
 ABSL_FLAG(std::string, ops, "cpu", "Backend: cpu or ref.");
 ABSL_FLAG(int, threads, 0, "Threads that encode; 0: as many as the machine has.");
 ABSL_FLAG(int, decode_threads, 2, "Threads that decode and cut pictures, one picture each.");
@@ -61,7 +69,9 @@ struct Options {
   std::string model_name = absl::GetFlag(FLAGS_model_name);
   std::string ops = absl::GetFlag(FLAGS_ops);
   std::string advertise = absl::GetFlag(FLAGS_advertise);
-  std::vector<std::string> lm_allow = absl::GetFlag(FLAGS_lm_allow);
+  PeerAllowListOptions peers = {.entries = absl::GetFlag(FLAGS_lm_allow),
+                                .resolve_interval_ms = absl::GetFlag(FLAGS_resolve_interval_ms),
+                                .keep_ms = absl::GetFlag(FLAGS_lm_allow_keep_ms)};
   int threads = absl::GetFlag(FLAGS_threads);
   ServerOptions server = {.service_name = "vision_service",
                           .listen = absl::GetFlag(FLAGS_listen),
@@ -98,7 +108,7 @@ absl::Status Options::Validate() {
   engine.image_limits.max_pixels = absl::GetFlag(FLAGS_max_image_pixels);
   engine.image_limits.max_decoded_bytes = absl::GetFlag(FLAGS_max_decoded_bytes);
   VL2_RETURN_IF_ERROR(server.Validate());
-  VL2_RETURN_IF_ERROR(CheckAdvertised(server.listen, advertise));
+  VL2_RETURN_IF_ERROR(CheckAdvertised(advertise));
   VL2_RETURN_IF_ERROR(engine.Validate());
   return service.Validate();
 }
@@ -106,6 +116,7 @@ absl::Status Options::Validate() {
 absl::StatusOr<v1::ModelInfo> MakeInfo(const Options& options, const Checkpoint& checkpoint) {
   VL2_ASSIGN_OR_RETURN(v1::ModelInfo info, ReadModelInfo(options.model, options.model_name));
   VL2_ASSIGN_OR_RETURN(*info.mutable_model_id(), checkpoint.ModelId());
+  VL2_RETURN_IF_ERROR(CheckModelId(info.model_id(), absl::GetFlag(FLAGS_expect_model_id)));
   const bool bf16 = checkpoint.View("image_newline").dtype == DType::kBF16;
   info.set_weight_dtype(bf16 ? "bf16" : "f32");
   info.set_device(options.ops == "cpu" ? Cat("cpu ", CpuTarget()) : options.ops);
@@ -128,7 +139,7 @@ absl::StatusOr<v1::ModelInfo> MakeInfo(const Options& options, const Checkpoint&
 absl::Status Run(TerminationSignal& signal) {
   Options options;
   VL2_RETURN_IF_ERROR(options.Validate());
-  VL2_ASSIGN_OR_RETURN(const auto peers, PeerAllowList::Make(options.lm_allow));
+  VL2_ASSIGN_OR_RETURN(const auto peers, PeerAllowList::Make(options.peers));
   VL2_ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(options.model));
   VL2_ASSIGN_OR_RETURN(const Json processor_json,
                        ParseJsonFile(options.model + "/processor_config.json"));
@@ -144,14 +155,15 @@ absl::Status Run(TerminationSignal& signal) {
   Metrics metrics;
   VL2_ASSIGN_OR_RETURN(const auto engine, VisionEngine::Start(options.engine, processor, *encoder));
   WatchVisionEngine(*engine, metrics);
+  WatchPeers(*peers, metrics);
   VisionServiceImpl service(options.service, *engine, *peers, std::move(info));
   VL2_ASSIGN_OR_RETURN(const auto server,
                        ServerScaffold::Start(options.server, {&service}, metrics));
-  service.SetAddress(options.advertise.empty() ? server->address() : options.advertise);
+  service.SetAddress(options.advertise);
   server->SetServing(true);
   const int number = signal.Wait();
   Log(Severity::kInfo, "stopping", {{"signal", number}});
-  server->Drain();
+  DrainService(*server, service.gate(), options.server.drain_timeout_ms);
   engine->Stop();
   return absl::OkStatus();
 }

@@ -4,10 +4,14 @@
 #include <utility>
 #include <variant>
 
+#include "runtime/base/log.h"
 #include "runtime/base/status.h"
 
 namespace vl2::gateway {
 namespace {
+
+// Between two looks for a pool that can serve.
+constexpr std::chrono::milliseconds kReplicaPause{50};
 
 double MsBetween(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double, std::milli>(to - from).count();
@@ -86,7 +90,8 @@ void ChatSession::Cancel() {
 }
 
 void ChatSession::Begin() {
-  if (const absl::Status status = Prepare(); !status.ok()) return Finish(status);
+  thread_ = std::make_shared<Thread>(weak_from_this(), backend_.timers);
+  if (const absl::Status status = ValidateTask(task_); !status.ok()) return Finish(status);
   if (task_.deadline != Clock::time_point::max()) {
     deadline_timer_ = backend_.timers->At(task_.deadline, [weak = weak_from_this()] {
       const auto self = weak.lock();
@@ -96,26 +101,71 @@ void ChatSession::Begin() {
       });
     });
   }
+  Enter();
+}
+
+void ChatSession::Enter() {
+  auto model_id = backend_.admit(!task_.images.empty());
+  if (!model_id.ok()) {
+    if (!absl::IsUnavailable(model_id.status()) || Clock::now() >= start_ + backend_.replica_wait) {
+      return Finish(model_id.status());
+    }
+    SetWaiting(true);
+    return thread_->PostAfter(kReplicaPause, [this] { Enter(); });
+  }
+  SetWaiting(false);
+  model_id_ = *std::move(model_id);
+  state_ = State::kCounting;
+  if (const absl::Status status = Prepare(); !status.ok()) return Finish(status);
   if (images_.empty()) return Generate();
-  for (const auto& image : images_) {
-    if (state_ != State::kEnded) image->Open();
+  // Opening one may end all, or begin them again elsewhere.
+  const int restarts = num_restarts_;
+  for (size_t i = 0; i < images_.size(); ++i) {
+    if (state_ == State::kEnded || num_restarts_ != restarts) return;
+    images_[i]->Open();
   }
 }
 
+void ChatSession::SetWaiting(bool waiting) {
+  if (waiting_ == waiting) return;
+  waiting_ = waiting;
+  if (backend_.num_waiting != nullptr) *backend_.num_waiting += waiting ? 1 : -1;
+}
+
+bool ChatSession::Restart(const absl::Status& status) {
+  if (!absl::IsUnavailable(status) || end_.first_token_ms > 0 || num_restarts_ >= kMaxRestarts) {
+    return false;
+  }
+  const auto model_id = backend_.admit(!task_.images.empty());
+  if (!model_id.ok() || *model_id == model_id_) return false;
+  Log(Severity::kInfo, "a request begins again with another model",
+      {{"request", task_.request_id}, {"from", model_id_}, {"to", *model_id}});
+  ++num_restarts_;
+  for (auto& image : images_) {
+    image->Retire();
+    retired_images_.push_back(std::move(image));
+  }
+  images_.clear();
+  if (generation_ != nullptr) {
+    generation_->Cancel();
+    retired_generations_.push_back(std::move(generation_));
+  }
+  progress_ = {};
+  Enter();
+  return true;
+}
+
 absl::Status ChatSession::Prepare() {
-  VL2_RETURN_IF_ERROR(backend_.admit());
-  VL2_RETURN_IF_ERROR(ValidateTask(task_));
   VL2_RETURN_IF_ERROR(Render());
   std::vector<Answer> answers;
   for (int i = 0; i < task_.num_samples; ++i) {
     VL2_ASSIGN_OR_RETURN(Answer answer, Answer::Create(backend_.tokenizer, task_));
     answers.push_back(std::move(answer));
   }
-  const auto thread = std::make_shared<Thread>(weak_from_this(), backend_.timers);
   Generation::Sink* const sink = this;
-  generation_.emplace(&task_, backend_.tokenizer->control_ids().image, std::move(answers),
-                      backend_.language, thread, sink);
-  MakeDeliveries(thread);
+  generation_ = std::make_unique<Generation>(&task_, backend_.tokenizer->control_ids().image,
+                                             std::move(answers), backend_.language, thread_, sink);
+  MakeDeliveries();
   boxes_image_ = ImageOfQuestion(task_.messages);
   // Text alone may be too long already; images can only add.
   return CheckFits(prompt_.num_text_tokens(), images_.empty() ? "" : "at least ");
@@ -123,7 +173,7 @@ absl::Status ChatSession::Prepare() {
 
 absl::Status ChatSession::Render() {
   ChatTemplateOptions options = TemplateOptions(task_);
-  options.max_prompt_tokens = backend_.language->max_context_tokens();
+  options.max_prompt_tokens = backend_.language->max_context_tokens(model_id_);
   auto prompt = RenderChat(*backend_.tokenizer, task_.messages, options);
   if (!prompt.ok()) {
     const bool too_long = absl::IsOutOfRange(prompt.status());
@@ -134,24 +184,25 @@ absl::Status ChatSession::Render() {
   return absl::OkStatus();
 }
 
-void ChatSession::MakeDeliveries(const std::shared_ptr<SessionThread>& thread) {
+void ChatSession::MakeDeliveries() {
   ImageDelivery::Sink* const sink = this;
   using Kind = TilingChoice::Kind;
   const Kind published = task_.images.size() >= 3 ? Kind::kSingleTile : Kind::kBestOfAll;
   for (const TaskImage& image : task_.images) {
     ImageRequest request;
+    request.model_id = model_id_;
     request.request_id = task_.request_id;
     request.client_id = task_.client_id;
     request.image = image;
     if (request.image.tiling.kind == Kind::kPublishedRule) request.image.tiling.kind = published;
     request.deadline = task_.deadline;
     images_.push_back(std::make_unique<ImageDelivery>(
-        static_cast<int>(images_.size()), std::move(request), backend_.vision, thread, sink));
+        static_cast<int>(images_.size()), std::move(request), backend_.vision, thread_, sink));
   }
 }
 
 absl::Status ChatSession::CheckFits(int64_t prompt_tokens, const char* how_many) const {
-  const int64_t context = backend_.language->max_context_tokens();
+  const int64_t context = backend_.language->max_context_tokens(model_id_);
   if (context <= 0 || prompt_tokens < context) return absl::OkStatus();
   return ParamError(
       "messages",
@@ -195,7 +246,7 @@ void ChatSession::Generate() {
       segments->push_back(std::get<Prompt::TokenIds>(segment));
     }
   }
-  generation_->Start(std::move(segments));
+  generation_->Start(std::move(segments), model_id_);
 }
 
 void ChatSession::OnAccepted(const ChatAccepted& accepted) {
@@ -261,7 +312,8 @@ void ChatSession::EmitProgress() {
 
 void ChatSession::ReleaseUpstreams() {
   for (const auto& image : images_) image->Cancel();
-  if (generation_) generation_->Cancel();
+  if (generation_ != nullptr) generation_->Cancel();
+  SetWaiting(false);
   if (deadline_timer_) backend_.timers->Cancel(*deadline_timer_);
   deadline_timer_.reset();
 }
@@ -270,7 +322,7 @@ void ChatSession::Finish(absl::Status status) {
   if (state_ == State::kEnded) return;
   state_ = State::kEnded;
   for (const auto& image : images_) end_.encode_ms = std::max(end_.encode_ms, image->encode_ms());
-  if (generation_) end_.generated_tokens = generation_->num_generated_tokens();
+  if (generation_ != nullptr) end_.generated_tokens = generation_->num_generated_tokens();
   ReleaseUpstreams();
   end_.status = std::move(status);
   end_.total_ms = MsBetween(start_, Clock::now());

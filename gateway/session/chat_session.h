@@ -13,6 +13,8 @@
 // Errors: in ChatEnd. INVALID_ARGUMENT before anything is encoded when the prompt does not fit.
 #pragma once
 
+#include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -37,8 +39,13 @@ struct ChatBackend {
   VisionUpstream* vision = nullptr;
   LanguageUpstream* language = nullptr;
   TimerQueue* timers = nullptr;
-  // Says why no request can be served now, such as services that run different models.
-  std::function<absl::Status()> admit = [] { return absl::OkStatus(); };
+  // The model id of the pool of replicas that a request goes to; empty: any replica. Says why no
+  // request can be served now; one that meets UNAVAILABLE asks again until `replica_wait` is over.
+  std::function<absl::StatusOr<std::string>(bool with_images)> admit = [](bool) {
+    return std::string();
+  };
+  std::chrono::milliseconds replica_wait{0};
+  std::atomic<int64_t>* num_waiting = nullptr;  // counts those; may be null
   // Encoding starts once the prompt has been counted, before the language service asks for it.
   bool prepare = true;
 };
@@ -50,6 +57,8 @@ class ChatSession : public std::enable_shared_from_this<ChatSession>,
   // Losses of replicas that one request survives, before and after its first token.
   static constexpr int kMaxEarlyFailures = RetryPolicy::kMaxEarlyFailures;
   static constexpr int kMaxLateFailures = RetryPolicy::kMaxLateFailures;
+  // A request whose pool goes away before its first token begins again in another one, so often.
+  static constexpr int kMaxRestarts = 2;
 
   static std::shared_ptr<ChatSession> Start(const ChatBackend& backend, ChatTask task,
                                             ChatSink sink);
@@ -60,6 +69,7 @@ class ChatSession : public std::enable_shared_from_this<ChatSession>,
 
  private:
   enum class State {
+    kEntering,    // a pool of replicas is awaited
     kCounting,    // layouts are awaited
     kKeying,      // the prompt fits; content keys are awaited
     kGenerating,  // the language service has been asked
@@ -71,9 +81,17 @@ class ChatSession : public std::enable_shared_from_this<ChatSession>,
 
   // All below run in the mailbox.
   void Begin();
+  // Begins in the pool that serves now, or waits for one.
+  void Enter();
+  void SetWaiting(bool waiting);
   absl::Status Prepare();
+  // Whether the request begins again in another pool, after `status`.
+  bool Restart(const absl::Status& status);
+  void FinishOrRestart(absl::Status status) {
+    if (!Restart(status)) Finish(std::move(status));
+  }
   absl::Status Render();
-  void MakeDeliveries(const std::shared_ptr<SessionThread>& thread);
+  void MakeDeliveries();
   // `how_many` is "at least " while not all images have been counted.
   absl::Status CheckFits(int64_t prompt_tokens, const char* how_many) const;
   void Generate();
@@ -86,7 +104,7 @@ class ChatSession : public std::enable_shared_from_this<ChatSession>,
   void OnKey() override;
   void OnImageProgress() override { EmitProgress(); }
   void OnUndeliverable(const absl::Status& status) override { generation_->Replace(status); }
-  void OnImageFailed(absl::Status status) override { Finish(std::move(status)); }
+  void OnImageFailed(absl::Status status) override { FinishOrRestart(std::move(status)); }
 
   // Generation::Sink.
   void OnAccepted(const ChatAccepted& accepted) override;
@@ -96,7 +114,7 @@ class ChatSession : public std::enable_shared_from_this<ChatSession>,
   void OnOutput(int sample, Answer::Output output) override;
   void OnSampleEnd(const SampleEnd& end) override { sink_(end); }
   void OnSequenceLost() override;
-  void OnGenerationEnd(absl::Status status) override { Finish(std::move(status)); }
+  void OnGenerationEnd(absl::Status status) override { FinishOrRestart(std::move(status)); }
 
   const ChatBackend backend_;
   const ChatTask task_;
@@ -104,13 +122,20 @@ class ChatSession : public std::enable_shared_from_this<ChatSession>,
   Mailbox mailbox_;
 
   ChatSink sink_;
-  State state_ = State::kCounting;
+  State state_ = State::kEntering;
+  std::shared_ptr<SessionThread> thread_;
+  bool waiting_ = false;  // counted in num_waiting
+  std::string model_id_;  // of the pool
+  int num_restarts_ = 0;
   std::optional<TimerQueue::Key> deadline_timer_;
 
   Prompt prompt_;
   std::vector<std::unique_ptr<ImageDelivery>> images_;
   int boxes_image_ = -1;  // the image that boxes refer to
-  std::optional<Generation> generation_;
+  std::unique_ptr<Generation> generation_;
+  // Of pools that went away; events for them may still be on their way.
+  std::vector<std::unique_ptr<ImageDelivery>> retired_images_;
+  std::vector<std::unique_ptr<Generation>> retired_generations_;
   ChatProgress progress_;
   Clock::time_point accepted_at_{};
   ChatEnd end_;

@@ -44,9 +44,11 @@ Generation::Generation(const ChatTask* task, int32_t image_token_id, std::vector
       answers_(std::move(answers)),
       num_replayed_(answers_.size(), 0) {}
 
-void Generation::Start(std::shared_ptr<const std::vector<PromptSegment>> segments) {
+void Generation::Start(std::shared_ptr<const std::vector<PromptSegment>> segments,
+                       std::string model_id) {
   VL2_CHECK(state_ == State::kWaiting) << "generation started twice";
   segments_ = std::move(segments);
+  model_id_ = std::move(model_id);
   Call();
 }
 
@@ -80,6 +82,8 @@ void Generation::Cancel() {
 
 GenerateCall Generation::MakeCall() const {
   GenerateCall call;
+  call.model_id = model_id_;
+  call.pool = pool_;
   call.request_id = task_.request_id;
   call.segments = segments_;
   call.num_samples = task_.num_samples;
@@ -146,6 +150,7 @@ void Generation::OnToken() {
   state_ = State::kAnswering;
   retry_.OnSuccess();
   if (retry_.late()) return;
+  pool_ = stream_->pool();
   retry_.OnFirstToken();
   sink_->OnFirstToken();
 }
@@ -197,7 +202,7 @@ bool Generation::EndIfComplete() {
   if (task_.num_samples != 1 || answers_[0].ids().empty()) return false;
   const auto num_ids = static_cast<int64_t>(answers_[0].ids().size());
   const int64_t prompt_tokens = first_accepted_ ? first_accepted_->prompt_tokens : 0;
-  const int64_t context = language_->max_context_tokens();
+  const int64_t context = language_->max_context_tokens(model_id_);
   const bool full = (task_.max_new_tokens > 0 && num_ids >= task_.max_new_tokens) ||
                     (context > 0 && prompt_tokens + num_ids >= context);
   if (!full) return false;

@@ -5,7 +5,8 @@
 //                           └── Lost ◄───┴──────────────┘   (pause, then the next replica)
 //
 // A language replica that is lost is replaced: with one sample the next replica is given the
-// tokens so far, with several they are drawn again (same seeds) and left out.
+// tokens so far, with several they are drawn again (same seeds) and left out. Once the answer has
+// begun, the next replica is one that computes the same bits.
 //
 // Owns: the answers, the stream. Borrows task, tokenizer, upstream and sink. Threading: runs in the
 // session's thread; the sink is called there, also from inside these methods.
@@ -61,8 +62,8 @@ class Generation {
   Generation(const Generation&) = delete;
   Generation& operator=(const Generation&) = delete;
 
-  // REQUIRES: kWaiting.
-  void Start(std::shared_ptr<const std::vector<PromptSegment>> segments);
+  // `model_id` names the pool of replicas; empty: any. REQUIRES: kWaiting.
+  void Start(std::shared_ptr<const std::vector<PromptSegment>> segments, std::string model_id = "");
   // Gives the current replica up, as if it had failed with `status`.
   void Replace(const absl::Status& status);
   void Cancel();
@@ -98,6 +99,8 @@ class Generation {
   RetryPolicy retry_{RetryPolicy::LateFull::kFinal};
   int attempt_ = 0;  // events of earlier attempts are ignored
   std::shared_ptr<const std::vector<PromptSegment>> segments_;
+  std::string model_id_;
+  std::string pool_;  // where the answer has begun; empty: it has not
   std::shared_ptr<GenerateStream> stream_;
   std::vector<std::string> avoid_;
   GenerateAccepted accepted_;                   // of the current attempt

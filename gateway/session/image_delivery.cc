@@ -8,6 +8,17 @@
 #include "runtime/base/status.h"
 
 namespace vl2::gateway {
+namespace {
+
+// A delivery that was refused is lost like one that failed: vision does not know the language
+// replica yet or any more (PERMISSION_DENIED), or another process has taken its address
+// (FAILED_PRECONDITION).
+absl::Status AsLost(const absl::Status& status) {
+  const bool refused = absl::IsPermissionDenied(status) || absl::IsFailedPrecondition(status);
+  return refused ? absl::UnavailableError(Message(status)) : status;
+}
+
+}  // namespace
 
 ImageDelivery::ImageDelivery(int index, ImageRequest request, VisionUpstream* vision,
                              std::shared_ptr<SessionThread> thread, Sink* sink)
@@ -63,6 +74,12 @@ void ImageDelivery::Cancel() {
   stream_.reset();
 }
 
+void ImageDelivery::Retire() {
+  Cancel();
+  ++attempt_;
+  state_ = State::kIdle;
+}
+
 void ImageDelivery::On(const ImageLayout& layout) {
   if (!layout_) {
     layout_ = layout;
@@ -111,11 +128,12 @@ void ImageDelivery::On(const ImageDelivered& delivered) {
     // Vision is there and says that it cannot reach the language service. Another vision service
     // may; when that fails too, the sequence is where nothing gets in, such as in a service that
     // is about to stop.
-    if (absl::IsUnavailable(delivered.status) && ++num_undelivered_ > 1) {
+    const absl::Status lost = AsLost(delivered.status);
+    if (absl::IsUnavailable(lost) && ++num_undelivered_ > 1) {
       num_undelivered_ = 0;
-      return sink_->OnUndeliverable(delivered.status);
+      return sink_->OnUndeliverable(lost);
     }
-    return Fail(delivered.status);
+    return Fail(lost);
   }
   num_undelivered_ = 0;
   if (retry_.late() && stream_ != nullptr) stream_->Close();

@@ -65,6 +65,8 @@ class ImageDelivery {
   // said so or not.
   void OnFirstToken(bool all_arrived);
   void Cancel();
+  // For good: nothing is reported any more.
+  void Retire();
 
   State state() const { return state_; }
   const std::optional<ImageLayout>& layout() const { return layout_; }

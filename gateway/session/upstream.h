@@ -49,6 +49,7 @@ using ImageEvent = std::variant<ImageLayout, ImageKey, ImageProgress, ImageDeliv
 using ImageSink = std::function<void(ImageEvent)>;
 
 struct ImageRequest {
+  std::string model_id;  // of the pool; empty: any
   std::string request_id;
   std::string client_id;
   TaskImage image;  // kPublishedRule resolved by the caller
@@ -96,6 +97,10 @@ struct PromptImage {
 using PromptSegment = std::variant<std::vector<int32_t>, PromptImage>;
 
 struct GenerateCall {
+  std::string model_id;  // of the pool; empty: any
+  // Replicas that compute the same bits, as GenerateStream::pool(); empty: any. A begun answer goes
+  // on among them alone.
+  std::string pool;
   std::string request_id;
   std::shared_ptr<const std::vector<PromptSegment>> segments;
   std::vector<int32_t> generated_prefix;
@@ -148,6 +153,7 @@ class GenerateStream {
  public:
   virtual ~GenerateStream() = default;
   virtual const std::string& replica() const = 0;
+  virtual const std::string& pool() const = 0;
   virtual void Cancel() = 0;
 };
 
@@ -155,7 +161,7 @@ class LanguageUpstream {
  public:
   virtual ~LanguageUpstream() = default;
   // Tokens of prompt and answer together; 0: not known yet.
-  virtual int64_t max_context_tokens() const = 0;
+  virtual int64_t max_context_tokens(const std::string& model_id) const = 0;
   virtual absl::StatusOr<std::shared_ptr<GenerateStream>> Generate(const GenerateCall& call,
                                                                    GenerateSink sink) = 0;
 };

@@ -4,7 +4,9 @@
 #include <chrono>
 #include <utility>
 
+#include "gateway/upstream/replica_loss.h"
 #include "grpcpp/client_context.h"
+#include "runtime/base/status.h"
 #include "runtime/rpc/grpc_status.h"
 #include "vl2/v1/language.grpc.pb.h"
 
@@ -28,6 +30,7 @@ void FillSampling(const SamplingChoice& from, v1::SamplingParams& to) {
 v1::GenerateRequest MakeRequest(const GenerateCall& call) {
   v1::GenerateRequest request;
   request.set_request_id(call.request_id);
+  request.set_model_id(call.model_id);
   for (const PromptSegment& segment : *call.segments) {
     v1::PromptSegment& to = *request.add_segments();
     if (const auto* image = std::get_if<PromptImage>(&segment)) {
@@ -93,6 +96,7 @@ class GenerateReactor final : public GenerateStream,
   }
 
   const std::string& replica() const override { return lease_->replica().address; }
+  const std::string& pool() const override { return lease_->pool(); }
   void Cancel() override { context_.TryCancel(); }
 
   void OnReadDone(bool ok) override {
@@ -129,8 +133,13 @@ class GenerateReactor final : public GenerateStream,
   }
 
   void OnDone(const grpc::Status& status) override {
-    const absl::Status result = GrpcToStatus(status);
-    if (absl::IsUnavailable(result)) replicas_->ReportUnreachable(lease_->replica());
+    absl::Status result = GrpcToStatus(status);
+    // Another process has taken the address since it was asked who is there.
+    if (absl::IsFailedPrecondition(result)) {
+      result = absl::UnavailableError(Message(result));
+      replicas_->ReportUnreachable(lease_->replica());
+    }
+    ReportLoss(result, context_, *replicas_, lease_->replica());
     sink_(GenerateClosed{result});
     sink_ = nullptr;
     self_.reset();  // may destroy this
@@ -149,9 +158,10 @@ class GenerateReactor final : public GenerateStream,
 
 }  // namespace
 
-int64_t LanguageClient::max_context_tokens() const {
+int64_t LanguageClient::max_context_tokens(const std::string& model_id) const {
   int64_t least = 0;
   for (const auto& [address, info] : replicas_->infos()) {
+    if (!model_id.empty() && info.model_id() != model_id) continue;
     const int64_t context = info.max_context_tokens();
     if (context > 0) least = least == 0 ? context : std::min(least, context);
   }
@@ -160,7 +170,7 @@ int64_t LanguageClient::max_context_tokens() const {
 
 absl::StatusOr<std::shared_ptr<GenerateStream>> LanguageClient::Generate(const GenerateCall& call,
                                                                          GenerateSink sink) {
-  auto lease = replicas_->Pick(call.avoid, call.affinity);
+  auto lease = replicas_->Pick({call.model_id, call.pool, call.avoid, call.affinity});
   if (!lease.ok()) return lease.status();
   return GenerateReactor::Start(replicas_, *std::move(lease), call, std::move(sink));
 }

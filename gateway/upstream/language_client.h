@@ -17,7 +17,7 @@ class LanguageClient final : public LanguageUpstream {
   // `replicas` outlives this and all of its calls.
   explicit LanguageClient(ReplicaSet* replicas) : replicas_(replicas) {}
 
-  int64_t max_context_tokens() const override;
+  int64_t max_context_tokens(const std::string& model_id) const override;
   absl::StatusOr<std::shared_ptr<GenerateStream>> Generate(const GenerateCall& call,
                                                            GenerateSink sink) override;
 

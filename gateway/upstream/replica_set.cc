@@ -10,11 +10,10 @@
 #include <utility>
 
 #include "gateway/upstream/endpoint_picker.h"
-#include "grpcpp/create_channel.h"
-#include "grpcpp/security/credentials.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/rpc/host_port.h"
+#include "runtime/rpc/replica_channel.h"
 
 namespace vl2::gateway {
 namespace {
@@ -22,22 +21,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 const char* const kCallFailed = "a call failed";
-
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
-  grpc::ChannelArguments arguments;
-  // A replica that vanishes without a word (a lost node) is noticed within half a minute.
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
-  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  // One that comes back is used again soon.
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2'000);
-  // Which replica is tried is decided here, never by a proxy's settings in the environment.
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
-}
 
 // All addresses of host as "address:port".
 absl::StatusOr<std::set<std::string>> Lookup(const std::string& host, int port) {
@@ -58,7 +41,46 @@ absl::StatusOr<std::set<std::string>> Lookup(const std::string& host, int port) 
   return addresses;
 }
 
+ReplicaHealth HealthOf(const v1::ModelInfo& info) {
+  switch (info.state()) {
+    case v1::ModelInfo::STATE_LOADING:
+      return ReplicaHealth::kLoading;
+    case v1::ModelInfo::STATE_DRAINING:
+      return ReplicaHealth::kDraining;
+    default:
+      return ReplicaHealth::kServing;
+  }
+}
+
+void LogChange(const std::string& service, const std::string& reason, const Replica& replica) {
+  const ReplicaHealth health = replica.health;
+  Log(health == ReplicaHealth::kGone ? Severity::kWarning : Severity::kInfo,
+      health == ReplicaHealth::kServing ? "replica is there"
+      : health == ReplicaHealth::kGone  ? "replica is gone"
+                                        : Cat("replica is ", NameOf(health)),
+      {{"service", service}, {"address", replica.address}, {"reason", reason}});
+}
+
 }  // namespace
+
+const char* NameOf(ReplicaHealth health) {
+  switch (health) {
+    case ReplicaHealth::kGone:
+      return "gone";
+    case ReplicaHealth::kLoading:
+      return "loading";
+    case ReplicaHealth::kServing:
+      return "serving";
+    case ReplicaHealth::kDraining:
+      return "draining";
+  }
+  return "unknown";
+}
+
+std::string PoolOf(const v1::ModelInfo& info) {
+  const std::string kind = info.device().substr(0, info.device().find(' '));
+  return Cat(info.model_id(), "/", info.weight_dtype(), "/", kind);
+}
 
 absl::Status ReplicaSetOptions::Validate() const {
   for (const auto& [name, value] : {std::pair("probe_interval", probe_interval),
@@ -86,7 +108,9 @@ absl::StatusOr<std::unique_ptr<ReplicaSet>> ReplicaSet::Start(const ReplicaSetOp
   if (set->targets_.empty()) {
     return InvalidArgument("no address is given for the ", options.service, " service");
   }
-  set->thread_ = std::thread([raw = set.get()] { raw->Run(); });
+  set->resolve_thread_ =
+      std::thread(&ReplicaSet::ResolveLoop, set.get(), set->life_, set->options_, set->targets_);
+  set->probe_thread_ = std::thread([raw = set.get()] { raw->ProbeLoop(); });
   return set;
 }
 
@@ -99,18 +123,41 @@ ReplicaSet::~ReplicaSet() {
     stop_ = true;
   }
   wake_.NotifyAll();
-  if (thread_.joinable()) thread_.join();
+  if (probe_thread_.joinable()) probe_thread_.join();
+  if (resolve_thread_.joinable()) {
+    MutexLock lock(&life_->mutex);
+    life_->stopped = true;
+    life_->changed.NotifyAll();
+    // A name server that is silent is not waited for.
+    const auto until = Clock::now() + std::chrono::seconds(1);
+    while (!life_->ended && Clock::now() < until) life_->changed.WaitUntil(&life_->mutex, until);
+    resolve_thread_.detach();
+  }
   // Calls that were cancelled a moment ago still report their end here.
   while (num_leases_ > 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
 }
 
-void ReplicaSet::Run() {
-  Clock::time_point next_resolve = Clock::now();
+void ReplicaSet::ResolveLoop(ReplicaSet* set, std::shared_ptr<Life> life, ReplicaSetOptions options,
+                             std::vector<Target> targets) {
   for (;;) {
-    if (Clock::now() >= next_resolve) {
-      Resolve();
-      next_resolve = Clock::now() + options_.resolve_interval;
+    std::vector<Found> found;
+    for (const Target& target : targets) {
+      found.push_back(options.resolve ? options.resolve(target.host, target.port)
+                                      : Lookup(target.host, target.port));
     }
+    MutexLock lock(&life->mutex);
+    if (!life->stopped) set->TakeAddresses(found);
+    const auto next = Clock::now() + options.resolve_interval;
+    while (!life->stopped && Clock::now() < next) life->changed.WaitUntil(&life->mutex, next);
+    if (!life->stopped) continue;
+    life->ended = true;
+    life->changed.NotifyAll();
+    return;
+  }
+}
+
+void ReplicaSet::ProbeLoop() {
+  for (;;) {
     ProbeAll();
     MutexLock lock(&mutex_);
     const auto until = Clock::now() + options_.probe_interval;
@@ -123,31 +170,36 @@ void ReplicaSet::Run() {
   }
 }
 
-void ReplicaSet::Resolve() {
+void ReplicaSet::TakeAddresses(const std::vector<Found>& found) {
   std::set<std::string> addresses;
   std::string failure;
-  for (const Target& target : targets_) {
-    auto found = options_.resolve ? options_.resolve(target.host, target.port)
-                                  : Lookup(target.host, target.port);
-    if (found.ok()) {
-      addresses.insert(found->begin(), found->end());
+  for (const Found& each : found) {
+    if (each.ok()) {
+      addresses.insert(each->begin(), each->end());
     } else {
-      failure = Message(found.status());
+      failure = Message(each.status());
     }
   }
-  MutexLock lock(&mutex_);
-  resolve_failure_ = failure;
-  // A name server that fails takes no replica away.
-  if (failure.empty()) {
-    std::erase_if(known_, [&](const auto& entry) { return !addresses.contains(entry.first); });
+  if (!failure.empty()) ++num_resolve_failures_;
+  bool has_new = false;
+  {
+    MutexLock lock(&mutex_);
+    resolve_failure_ = failure;
+    // A name server that fails takes no replica away.
+    if (failure.empty()) {
+      std::erase_if(known_, [&](const auto& entry) { return !addresses.contains(entry.first); });
+    }
+    for (const std::string& address : addresses) {
+      Known& known = known_[address];
+      if (known.replica != nullptr) continue;
+      known.replica = std::make_shared<Replica>();
+      known.replica->address = address;
+      known.replica->channel = MakeReplicaChannel(address);
+      has_new = true;
+    }
+    probe_soon_ = probe_soon_ || has_new;
   }
-  for (const std::string& address : addresses) {
-    Known& known = known_[address];
-    if (known.replica != nullptr) continue;
-    known.replica = std::make_shared<Replica>();
-    known.replica->address = address;
-    known.replica->channel = MakeChannel(address);
-  }
+  if (has_new) wake_.NotifyAll();
 }
 
 void ReplicaSet::ProbeAll() {
@@ -174,55 +226,70 @@ void ReplicaSet::TakeProbe(const std::shared_ptr<Replica>& replica,
     if (it == known_.end() || it->second.replica != replica) return;
     Known& known = it->second;
     known.num_late = absl::IsDeadlineExceeded(info.status()) ? known.num_late + 1 : 0;
-    if (known.num_late > 0 && replica->healthy) {
+    if (known.num_late > 0 && replica->health != ReplicaHealth::kGone) {
       // A busy replica answers late and is no lost one; a lost one's connection breaks.
       if (known.num_late < options_.max_late_probes || !OthersAnswer(*replica)) return;
       MutexLock replica_lock(&replica->mutex);
       for (const auto& [lease, call] : replica->when_hung) when_hung.push_back(call);
     }
-    const bool was_healthy = replica->healthy.exchange(info.ok());
-    known.failure = info.ok() ? "" : Message(info.status());
-    if (info.ok()) known.info = *std::move(info);
-    if (was_healthy != replica->healthy) {
-      Log(replica->healthy ? Severity::kInfo : Severity::kWarning,
-          replica->healthy ? "replica is there" : "replica is gone",
-          {{"service", options_.service},
-           {"address", replica->address},
-           {"reason", known.failure}});
+    const ReplicaHealth health = info.ok() ? HealthOf(*info) : ReplicaHealth::kGone;
+    known.failure = !info.ok()                          ? Message(info.status())
+                    : health == ReplicaHealth::kServing ? ""
+                                                        : Cat("it is ", NameOf(health));
+    if (info.ok()) {
+      known.pool = PoolOf(*info);
+      known.other_load = 0;
+      if (options_.load) {
+        known.other_load = std::max<int64_t>(0, options_.load(*info) - replica->outstanding);
+      }
+      known.info = *std::move(info);
     }
+    if (replica->health.exchange(health) != health)
+      LogChange(options_.service, known.failure, *replica);
   }
   for (const auto& call : when_hung) call();
 }
 
 bool ReplicaSet::OthersAnswer(const Replica& replica) const {
   return std::any_of(known_.begin(), known_.end(), [&](const auto& entry) {
-    return entry.second.replica.get() != &replica && entry.second.replica->healthy &&
-           entry.second.num_late == 0;
+    return entry.second.replica.get() != &replica &&
+           entry.second.replica->health == ReplicaHealth::kServing && entry.second.num_late == 0;
   });
 }
 
-absl::StatusOr<std::shared_ptr<ReplicaLease>> ReplicaSet::Pick(
-    const std::vector<std::string>& avoid, std::optional<uint64_t> affinity) {
-  std::vector<EndpointLoad> loads;
-  std::vector<std::shared_ptr<Replica>> replicas;
-  {
-    MutexLock lock(&mutex_);
-    for (const auto& [address, known] : known_) {
-      if (!known.replica->healthy) continue;
-      loads.push_back({address, known.replica->outstanding});
-      replicas.push_back(known.replica);
-    }
-    if (const auto index = PickEndpoint(loads, avoid, affinity, turn_++)) {
-      return std::make_shared<ReplicaLease>(replicas[*index], &num_leases_);
-    }
+std::vector<const ReplicaSet::Known*> ReplicaSet::Serving() const {
+  std::vector<const Known*> serving;
+  std::set<std::string> processes;
+  for (const auto& [address, known] : known_) {
+    if (known.replica->health != ReplicaHealth::kServing) continue;
+    const std::string& process = known.info->instance_id();
+    if (process.empty() || processes.insert(process).second) serving.push_back(&known);
   }
-  return status();
+  return serving;
 }
 
-void ReplicaSet::ReportUnreachable(Replica& replica) {
-  if (!replica.healthy.exchange(false)) return;
-  Log(Severity::kWarning, "replica is gone",
-      {{"service", options_.service}, {"address", replica.address}, {"reason", kCallFailed}});
+absl::StatusOr<std::shared_ptr<ReplicaLease>> ReplicaSet::Pick(const ReplicaQuery& query) {
+  std::vector<EndpointLoad> loads;
+  std::vector<const Known*> candidates;
+  MutexLock lock(&mutex_);
+  for (const Known* known : Serving()) {
+    if (!query.model_id.empty() && known->info->model_id() != query.model_id) continue;
+    if (!query.pool.empty() && known->pool != query.pool) continue;
+    loads.push_back({known->replica->address, known->replica->outstanding + known->other_load});
+    candidates.push_back(known);
+  }
+  if (const auto index = PickEndpoint(loads, query.avoid, query.affinity, turn_++)) {
+    const Known& known = *candidates[*index];
+    return std::make_shared<ReplicaLease>(known.replica, known.pool, &num_leases_);
+  }
+  return WhyNone(!query.pool.empty()       ? Cat(" with ", query.pool)
+                 : !query.model_id.empty() ? Cat(" with model ", query.model_id)
+                                           : "");
+}
+
+void ReplicaSet::Report(Replica& replica, ReplicaHealth health) {
+  if (replica.health.exchange(health) == health) return;
+  LogChange(options_.service, health == ReplicaHealth::kGone ? kCallFailed : "", replica);
   {
     MutexLock lock(&mutex_);
     probe_soon_ = true;
@@ -233,9 +300,7 @@ void ReplicaSet::ReportUnreachable(Replica& replica) {
 std::map<std::string, v1::ModelInfo> ReplicaSet::infos() const {
   MutexLock lock(&mutex_);
   std::map<std::string, v1::ModelInfo> infos;
-  for (const auto& [address, known] : known_) {
-    if (known.replica->healthy) infos.emplace(address, *known.info);
-  }
+  for (const Known* known : Serving()) infos.emplace(known->replica->address, *known->info);
   return infos;
 }
 
@@ -245,31 +310,42 @@ std::vector<ReplicaState> ReplicaSet::states() const {
   for (const auto& [address, known] : known_) {
     ReplicaState state;
     state.address = address;
-    state.healthy = known.replica->healthy;
+    state.health = known.replica->health;
     state.num_outstanding = known.replica->outstanding;
     state.info = known.info;
-    if (!state.healthy) state.failure = known.failure.empty() ? kCallFailed : known.failure;
+    if (state.health != ReplicaHealth::kServing) state.failure = FailureOf(known);
     states.push_back(std::move(state));
   }
   return states;
 }
 
-absl::Status ReplicaSet::status() const {
-  MutexLock lock(&mutex_);
-  std::string reasons = resolve_failure_;
-  for (const auto& [address, known] : known_) {
-    if (known.replica->healthy) return absl::OkStatus();
-    if (!reasons.empty()) reasons += "; ";
-    reasons += Cat(address, ": ", known.failure.empty() ? kCallFailed : known.failure);
-  }
-  return absl::UnavailableError(Cat("no replica of the ", options_.service, " service answers (",
-                                    reasons.empty() ? "no address" : reasons, ")"));
+std::string ReplicaSet::FailureOf(const Known& known) {
+  if (!known.failure.empty()) return known.failure;
+  const ReplicaHealth health = known.replica->health;
+  return health == ReplicaHealth::kGone ? kCallFailed : Cat("it is ", NameOf(health));
 }
 
-int ReplicaSet::num_replicas() const {
+absl::Status ReplicaSet::status() const {
   MutexLock lock(&mutex_);
-  return static_cast<int>(std::count_if(known_.begin(), known_.end(), [](const auto& entry) {
-    return entry.second.replica->healthy.load();
+  return Serving().empty() ? WhyNone("") : absl::OkStatus();
+}
+
+absl::Status ReplicaSet::WhyNone(const std::string& what) const {
+  std::string reasons = resolve_failure_;
+  for (const auto& [address, known] : known_) {
+    if (!reasons.empty()) reasons += "; ";
+    const bool serves = known.replica->health == ReplicaHealth::kServing;
+    reasons += Cat(address, ": ", serves ? Cat("it has ", known.pool) : FailureOf(known));
+  }
+  return absl::UnavailableError(Cat("no replica of the ", options_.service, " service", what,
+                                    " answers (", reasons.empty() ? "no address" : reasons, ")"));
+}
+
+int ReplicaSet::num_replicas(ReplicaHealth health) const {
+  MutexLock lock(&mutex_);
+  if (health == ReplicaHealth::kServing) return static_cast<int>(Serving().size());
+  return static_cast<int>(std::count_if(known_.begin(), known_.end(), [&](const auto& entry) {
+    return entry.second.replica->health == health;
   }));
 }
 

@@ -1,12 +1,13 @@
 // ReplicaSet: the replicas of one service. Resolves names to addresses again and again, keeps a
 // channel to each, asks each for its GetModelInfo, and picks one for a request.
 //
-// A replica takes part once it has answered GetModelInfo, until a probe or a request finds it
-// unreachable. It comes back with the next answer. One that is merely late goes on; one that stays
-// silent while another answers is taken for hung, and its calls are told.
+// A replica takes part once GetModelInfo says that it serves, until it says otherwise (it drains)
+// or a probe or a request finds it unreachable. It comes back with the next answer. One that is
+// merely late goes on; one that stays silent while another answers is taken for hung, and its calls
+// are told. Two addresses of one process (its two IP families) are one replica.
 //
-// Owns: channels, and a thread that resolves and probes. Threading: thread-safe.
-// Errors: UNAVAILABLE when there is no replica to pick.
+// Owns: channels, a thread that resolves and one that probes, so that a silent name server holds up
+// no probe. Threading: thread-safe. Errors: UNAVAILABLE when there is no replica to pick.
 #pragma once
 
 #include <atomic>
@@ -30,12 +31,18 @@ namespace vl2::gateway {
 
 class ReplicaLease;
 
+enum class ReplicaHealth { kGone, kLoading, kServing, kDraining };
+inline constexpr ReplicaHealth kReplicaHealths[] = {ReplicaHealth::kGone, ReplicaHealth::kLoading,
+                                                    ReplicaHealth::kServing,
+                                                    ReplicaHealth::kDraining};
+const char* NameOf(ReplicaHealth health);
+
 // One address of a service.
 struct Replica {
   std::string address;
   std::shared_ptr<grpc::Channel> channel;
   std::atomic<int64_t> outstanding{0};
-  std::atomic<bool> healthy{false};
+  std::atomic<ReplicaHealth> health{ReplicaHealth::kGone};
   Mutex mutex;
   std::map<const ReplicaLease*, std::function<void()>> when_hung ABSL_GUARDED_BY(mutex);
 };
@@ -44,8 +51,8 @@ struct Replica {
 class ReplicaLease {
  public:
   // `num_leases` outlives this.
-  ReplicaLease(std::shared_ptr<Replica> replica, std::atomic<int64_t>* num_leases)
-      : replica_(std::move(replica)), num_leases_(num_leases) {
+  ReplicaLease(std::shared_ptr<Replica> replica, std::string pool, std::atomic<int64_t>* num_leases)
+      : replica_(std::move(replica)), pool_(std::move(pool)), num_leases_(num_leases) {
     ++replica_->outstanding;
     ++*num_leases_;
   }
@@ -60,6 +67,8 @@ class ReplicaLease {
   ReplicaLease(const ReplicaLease&) = delete;
   ReplicaLease& operator=(const ReplicaLease&) = delete;
   Replica& replica() const { return *replica_; }
+  // PoolOf what the replica said of itself.
+  const std::string& pool() const { return pool_; }
   // `call` may come once or more, by the set's thread, also a moment after this has gone; it must
   // not block.
   void WhenHung(std::function<void()> call) {
@@ -69,6 +78,7 @@ class ReplicaLease {
 
  private:
   const std::shared_ptr<Replica> replica_;
+  const std::string pool_;
   std::atomic<int64_t>* const num_leases_;
 };
 
@@ -83,6 +93,9 @@ struct ReplicaSetOptions {
   int max_late_probes = 3;
   // All addresses of a host as "address:port"; empty: the system's resolver.
   std::function<absl::StatusOr<std::set<std::string>>(const std::string& host, int port)> resolve;
+  // The calls that a replica works on, by its own account; other gateways' are among them. Empty:
+  // not asked for.
+  std::function<int64_t(const v1::ModelInfo&)> load;
 
   absl::Status Validate() const;
 };
@@ -90,11 +103,22 @@ struct ReplicaSetOptions {
 // What is known of one address.
 struct ReplicaState {
   std::string address;
-  bool healthy = false;
-  std::string failure;  // why it is not healthy
+  ReplicaHealth health = ReplicaHealth::kGone;
+  std::string failure;  // why it does not serve
   int64_t num_outstanding = 0;
   std::optional<v1::ModelInfo> info;  // its last answer
 };
+
+// Which replica a request may go to.
+struct ReplicaQuery {
+  std::string model_id = "";            // empty: any
+  std::string pool = "";                // PoolOf; empty: any
+  std::vector<std::string> avoid = {};  // used only when no other is left
+  std::optional<uint64_t> affinity = std::nullopt;
+};
+
+// Replicas of one pool compute the same bits: model, weights' type and kind of device are equal.
+std::string PoolOf(const v1::ModelInfo& info);
 
 class ReplicaSet {
  public:
@@ -108,19 +132,21 @@ class ReplicaSet {
   // Waits for all leases to end.
   ~ReplicaSet();
 
-  absl::StatusOr<std::shared_ptr<ReplicaLease>> Pick(const std::vector<std::string>& avoid,
-                                                     std::optional<uint64_t> affinity);
+  absl::StatusOr<std::shared_ptr<ReplicaLease>> Pick(const ReplicaQuery& query);
   // A request could not reach it: out until a probe succeeds.
-  void ReportUnreachable(Replica& replica);
+  void ReportUnreachable(Replica& replica) { Report(replica, ReplicaHealth::kGone); }
+  // It refused a request because it drains.
+  void ReportDraining(Replica& replica) { Report(replica, ReplicaHealth::kDraining); }
 
-  // What the healthy replicas said; by address.
+  // What the replicas that serve said; by address.
   std::map<std::string, v1::ModelInfo> infos() const;
-  // All addresses, healthy or not; by address.
+  // All addresses, whether they serve or not; by address.
   std::vector<ReplicaState> states() const;
-  // OK when there is a healthy replica; otherwise why not.
+  // OK when there is a replica that serves; otherwise why not.
   absl::Status status() const;
   int64_t num_outstanding() const { return num_leases_; }
-  int num_replicas() const;
+  int num_replicas(ReplicaHealth health = ReplicaHealth::kServing) const;
+  int64_t num_resolve_failures() const { return num_resolve_failures_; }
 
  private:
   struct Target {
@@ -129,15 +155,33 @@ class ReplicaSet {
   };
   struct Known {
     std::shared_ptr<Replica> replica;
-    std::optional<v1::ModelInfo> info;  // set before the replica is healthy
+    std::optional<v1::ModelInfo> info;  // set before the replica serves
+    std::string pool;                   // PoolOf(info)
     std::string failure = "not probed yet";
-    int num_late = 0;  // probes in a row without an answer
+    int num_late = 0;        // probes in a row without an answer
+    int64_t other_load = 0;  // calls that are not of this gateway, at its last answer
   };
+  // What the resolving thread shares with its set, which may go while a name server is silent.
+  struct Life {
+    Mutex mutex;
+    CondVar changed;
+    bool stopped ABSL_GUARDED_BY(mutex) = false;
+    bool ended ABSL_GUARDED_BY(mutex) = false;
+  };
+  using Found = absl::StatusOr<std::set<std::string>>;
 
   ReplicaSet(const ReplicaSetOptions& options, Probe probe);
-  void Run();
-  void Resolve();
+  // Touches the set only while life->mutex is held and `stopped` is not set.
+  static void ResolveLoop(ReplicaSet* set, std::shared_ptr<Life> life, ReplicaSetOptions options,
+                          std::vector<Target> targets);
+  void TakeAddresses(const std::vector<Found>& found);
+  void ProbeLoop();
   void ProbeAll();
+  void Report(Replica& replica, ReplicaHealth health);
+  // Those that serve, one for each process, in order of their addresses.
+  std::vector<const Known*> Serving() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static std::string FailureOf(const Known& known);
+  absl::Status WhyNone(const std::string& what) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void TakeProbe(const std::shared_ptr<Replica>& replica, absl::StatusOr<v1::ModelInfo> info);
   // Whether somebody else could do its work.
   bool OthersAnswer(const Replica& replica) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -154,7 +198,10 @@ class ReplicaSet {
   std::map<std::string, Known> known_ ABSL_GUARDED_BY(mutex_);
   std::string resolve_failure_ ABSL_GUARDED_BY(mutex_);
   uint64_t turn_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::thread thread_;
+  std::atomic<int64_t> num_resolve_failures_{0};
+  const std::shared_ptr<Life> life_ = std::make_shared<Life>();
+  std::thread resolve_thread_;
+  std::thread probe_thread_;
 };
 
 }  // namespace vl2::gateway

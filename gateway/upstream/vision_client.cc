@@ -6,7 +6,9 @@
 #include <utility>
 #include <vector>
 
+#include "gateway/upstream/replica_loss.h"
 #include "grpcpp/client_context.h"
+#include "runtime/base/crc32c.h"
 #include "runtime/base/mutex.h"
 #include "runtime/base/status.h"
 #include "runtime/rpc/grpc_status.h"
@@ -153,7 +155,7 @@ class EncodeReactor final : public ImageStream,
 
   void OnDone(const grpc::Status& status) override {
     const absl::Status result = GrpcToStatus(status);
-    if (absl::IsUnavailable(result)) replicas_->ReportUnreachable(lease_->replica());
+    ReportLoss(result, context_, *replicas_, lease_->replica());
     sink_(ImageClosed{result});
     sink_ = nullptr;
     self_.reset();  // may destroy this
@@ -237,8 +239,10 @@ class EncodeReactor final : public ImageStream,
 
 absl::StatusOr<std::shared_ptr<ImageStream>> VisionClient::Open(const ImageRequest& request,
                                                                 ImageSink sink) {
-  // Without affinity: where a picture was encoded before is not known before its bytes are read.
-  auto lease = replicas_->Pick(request.avoid, std::nullopt);
+  // Where the same bytes were encoded before, their embeddings may still be.
+  const std::string& bytes = *request.image.bytes;
+  const uint64_t affinity = bytes.size() << 32 ^ Crc32c(bytes);
+  auto lease = replicas_->Pick({request.model_id, "", request.avoid, affinity});
   if (!lease.ok()) return lease.status();
   return EncodeReactor::Start(replicas_, *std::move(lease), request, whole_picture_first_,
                               std::move(sink));

@@ -11,7 +11,7 @@ namespace vl2 {
 
 GenerateCall* GenerateCall::Start(LanguageServiceState& state, grpc::CallbackServerContext& context,
                                   const v1::GenerateRequest& request) {
-  std::shared_ptr<GenerateCall> call(new GenerateCall(state));
+  std::shared_ptr<GenerateCall> call(new GenerateCall(state, context));
   call->self_ = call;
   if (const absl::Status status = call->Submit(context, request); !status.ok()) {
     state.metrics.OnCallEnd(status, {});
@@ -23,6 +23,8 @@ GenerateCall* GenerateCall::Start(LanguageServiceState& state, grpc::CallbackSer
 
 absl::Status GenerateCall::Submit(const grpc::CallbackServerContext& context,
                                   const v1::GenerateRequest& wire) {
+  VL2_RETURN_IF_ERROR(state_.gate.Enter());
+  entered_ = true;
   if (const std::string& id = state_.info.model_id();
       !wire.model_id().empty() && wire.model_id() != id) {
     return absl::FailedPreconditionError(
@@ -72,7 +74,10 @@ void GenerateCall::OnCancel() {
   End(absl::CancelledError("cancelled by the caller, or its deadline has passed"));
 }
 
-void GenerateCall::OnDone() { self_.reset(); }
+void GenerateCall::OnDone() {
+  if (entered_) state_.gate.Leave();
+  self_.reset();
+}
 
 void GenerateCall::OnSlotNeeded(int slot, int64_t first_embedding) {
   v1::GenerateEvent event;
@@ -173,6 +178,7 @@ void GenerateCall::Pump() {
   }
   if (!end_.has_value()) return;
   finished_ = true;
+  state_.gate.AddState(context_);
   Finish(StatusToGrpc(*end_));
 }
 

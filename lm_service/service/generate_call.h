@@ -44,7 +44,8 @@ class GenerateCall : public grpc::ServerWriteReactor<v1::GenerateEvent>,
   void OnFinished(const absl::Status& status, const GenerateStats& stats) override;
 
  private:
-  explicit GenerateCall(LanguageServiceState& state) : state_(state) {}
+  GenerateCall(LanguageServiceState& state, grpc::CallbackServerContext& context)
+      : state_(state), context_(context) {}
   absl::Status Submit(const grpc::CallbackServerContext& context,
                       const v1::GenerateRequest& request);
   void Append(v1::GenerateEvent event);
@@ -55,8 +56,10 @@ class GenerateCall : public grpc::ServerWriteReactor<v1::GenerateEvent>,
   void CancelSequence() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   LanguageServiceState& state_;
-  std::shared_ptr<GenerateCall> self_;  // until OnDone
-  std::vector<std::string> tokens_;     // upload tokens, one a slot
+  grpc::CallbackServerContext& context_;  // until OnDone
+  bool entered_ = false;                  // the service's gate; set once, before anything else
+  std::shared_ptr<GenerateCall> self_;    // until OnDone
+  std::vector<std::string> tokens_;       // upload tokens, one a slot
 
   Mutex mutex_;
   std::deque<v1::GenerateEvent> waiting_ ABSL_GUARDED_BY(mutex_);

@@ -31,6 +31,7 @@ grpc::ServerUnaryReactor* LanguageServiceImpl::GetModelInfo(grpc::CallbackServer
                                                             v1::ModelInfo* info) {
   *info = state_.info;
   info->set_advertised_address(state_.Address());
+  info->set_state(state_.gate.state());
   const EngineSnapshot now = state_.engine.snapshot();
   auto& load = *info->mutable_load();
   load["running_sequences"] = now.num_running;

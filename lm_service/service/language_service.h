@@ -11,6 +11,7 @@
 #include "lm_service/service/engine_metrics.h"
 #include "lm_service/service/upload_tickets.h"
 #include "runtime/base/mutex.h"
+#include "runtime/rpc/call_gate.h"
 #include "vl2/v1/language.grpc.pb.h"
 
 namespace vl2 {
@@ -31,8 +32,9 @@ struct LanguageServiceState {
   EngineMetrics& metrics;
   v1::ModelInfo info;  // advertised_address aside
   UploadTickets tickets = {};
+  CallGate gate = {};
   Mutex mutex = {};
-  std::string address ABSL_GUARDED_BY(mutex) = "";  // advertised; known once the server listens
+  std::string address ABSL_GUARDED_BY(mutex) = "";  // advertised
 
   std::string Address() {
     MutexLock lock(&mutex);
@@ -47,7 +49,9 @@ class LanguageServiceImpl : public v1::LanguageService::CallbackService {
                       v1::ModelInfo info)
       : state_{.options = options, .engine = engine, .metrics = metrics, .info = std::move(info)} {}
 
-  // Where uploads for this service go; from now on.
+  // Generate calls pass it.
+  CallGate& gate() { return state_.gate; }
+  // Where uploads for this service go; from now on. Empty: to the address that a caller dialled.
   void SetAddress(const std::string& address) {
     MutexLock lock(&state_.mutex);
     state_.address = address;

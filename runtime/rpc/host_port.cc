@@ -31,17 +31,11 @@ absl::StatusOr<HostPort> ParseHostPort(const std::string& text) {
   return result;
 }
 
-absl::Status CheckAdvertised(const std::string& listen, const std::string& advertise) {
-  if (!advertise.empty()) {
-    VL2_ASSIGN_OR_RETURN(const HostPort where, ParseHostPort(advertise));
-    if (where.port > 0) return absl::OkStatus();
-    return InvalidArgument("--advertise ", advertise, " needs a port from 1 to 65535");
-  }
-  VL2_ASSIGN_OR_RETURN(const HostPort where, ParseHostPort(listen));
-  if (where.host.find_first_not_of("0.:") != std::string::npos) return absl::OkStatus();
-  return InvalidArgument("--listen ", listen,
-                         " stands for every address of this machine: --advertise must name the "
-                         "host:port under which the other services reach it");
+absl::Status CheckAdvertised(const std::string& advertise) {
+  if (advertise.empty()) return absl::OkStatus();
+  VL2_ASSIGN_OR_RETURN(const HostPort where, ParseHostPort(advertise));
+  if (where.port > 0) return absl::OkStatus();
+  return InvalidArgument("--advertise ", advertise, " needs a port from 1 to 65535");
 }
 
 }  // namespace vl2

@@ -18,9 +18,8 @@ struct HostPort {
 // INVALID_ARGUMENT names the text. The port is required.
 absl::StatusOr<HostPort> ParseHostPort(const std::string& text);
 
-// Whether others can reach a listener on `listen` under `advertise` (empty: as listened on). A
-// listener on all addresses (0.0.0.0, [::]) has none of its own: INVALID_ARGUMENT when no other is
-// given.
-absl::Status CheckAdvertised(const std::string& listen, const std::string& advertise);
+// INVALID_ARGUMENT unless `advertise` is empty (the address that a peer has dialled) or host:port
+// with a port that can be dialled.
+absl::Status CheckAdvertised(const std::string& advertise);
 
 }  // namespace vl2

@@ -1,7 +1,9 @@
 #include "runtime/rpc/server_scaffold.h"
 
+#include <algorithm>
 #include <chrono>
 #include <limits>
+#include <thread>
 
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
@@ -9,6 +11,7 @@
 #include "grpcpp/server_builder.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
+#include "runtime/rpc/connection_count.h"
 #include "runtime/rpc/host_port.h"
 #include "runtime/rpc/port_file.h"
 
@@ -22,6 +25,10 @@ constexpr int kMinPingIntervalMs = 10'000;  // clients that ping more often are 
 void SetChannelArguments(const ServerOptions& options, grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams_per_connection);
+  if (options.max_connection_age_ms > 0) {
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS,
+                               static_cast<int>(options.max_connection_age_ms));
+  }
   // A second server on the same port would take half of the calls without anybody noticing.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   // Peers that vanish without a word (a lost node) are noticed, so that their sequences end.
@@ -43,6 +50,10 @@ absl::Status ServerOptions::Validate() const {
   }
   if (max_message_bytes < 1 || max_message_bytes > std::numeric_limits<int>::max()) {
     return InvalidArgument("max_message_bytes ", max_message_bytes, " is outside [1, 2^31 - 1]");
+  }
+  if (max_connection_age_ms < 0 || max_connection_age_ms > 86'400'000) {
+    return InvalidArgument("max_connection_age_ms ", max_connection_age_ms,
+                           " is outside [0, 86400000]");
   }
   if (max_streams_per_connection < 1) {
     return InvalidArgument("max_streams_per_connection ", max_streams_per_connection,
@@ -94,6 +105,18 @@ ServerScaffold::~ServerScaffold() {
 void ServerScaffold::SetServing(bool serving) {
   serving_ = serving;
   server_->GetHealthCheckService()->SetServingStatus(serving);
+}
+
+void ServerScaffold::WaitForClientsToMove(int64_t timeout_ms) {
+  SetServing(false);
+  if (options_.max_connection_age_ms == 0) return;
+  // gRPC ages differ by a tenth, so that clients do not move all at once.
+  const int64_t longest_age_ms = options_.max_connection_age_ms * 11 / 10 + 1000;
+  const auto until = std::chrono::steady_clock::now() +
+                     std::chrono::milliseconds(std::min(longest_age_ms, timeout_ms));
+  while (std::chrono::steady_clock::now() < until && CountConnections(port_) > 0) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
 }
 
 void ServerScaffold::Drain() { Drain(options_.drain_timeout_ms); }

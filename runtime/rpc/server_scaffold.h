@@ -34,6 +34,9 @@ struct ServerOptions {
   int64_t drain_timeout_ms = 30'000;             // for running calls, when draining
   int64_t max_message_bytes = int64_t{4} << 20;  // received
   int max_streams_per_connection = 1024;         // calls at a time
+  // How old a connection gets before its client is asked to make a new one, so that its calls reach
+  // servers that came later; running calls end undisturbed. 0: any age.
+  int64_t max_connection_age_ms = 0;
 
   // INVALID_ARGUMENT naming field, value and range.
   absl::Status Validate() const;
@@ -57,6 +60,12 @@ class ServerScaffold {
 
   // What health checks and /readyz say.
   void SetServing(bool serving);
+
+  // Not serving as far as others hear, but every call is served still: returns when no client is
+  // connected any more, when every connection has reached max_connection_age_ms, or after
+  // `timeout_ms`. A connection that is asked to close by its age loses no call; one that meets a
+  // server that has been shut down does. Without an age: returns at once.
+  void WaitForClientsToMove(int64_t timeout_ms);
 
   // Not serving; new calls are refused; running ones get drain_timeout_ms to finish and are then
   // cancelled. Returns when all have ended.

@@ -20,12 +20,16 @@ absl::Status OutOfOrder(const char* what) {
 }  // namespace
 
 EncodeCall* EncodeCall::Start(VisionServiceState& state, grpc::CallbackServerContext& context) {
-  std::shared_ptr<EncodeCall> call(new EncodeCall(state, context.deadline()));
+  std::shared_ptr<EncodeCall> call(new EncodeCall(state, context));
   call->self_ = call;
   MutexLock lock(&call->mutex_);
   call->last_use_ = Clock::now();
+  const absl::Status open = state.gate.Enter();
+  call->entered_ = open.ok();
   const int64_t num_nameless = ++state.num_nameless_calls;
-  if (num_nameless > state.options.max_nameless_calls) {
+  if (!open.ok()) {
+    call->End(open);
+  } else if (num_nameless > state.options.max_nameless_calls) {
     call->End(absl::ResourceExhaustedError(Cat(num_nameless,
                                                " calls have not sent their header, the limit is ",
                                                state.options.max_nameless_calls)));
@@ -70,6 +74,7 @@ void EncodeCall::OnCancel() {
 
 void EncodeCall::OnDone() {
   expiry_.Cancel();
+  if (entered_) state_.gate.Leave();
   self_.reset();
 }
 
@@ -209,15 +214,29 @@ absl::Status EncodeCall::TakeStart() {
   } else if (start.first_embedding() == job_.plan.num_embeddings) {
     delivery.done = delivery.not_needed = true;
   } else if (start.has_language()) {
-    if (const absl::Status status = BeginUpload(deliveries_.size() - 1); !status.ok()) {
-      delivery.done = true;
-      delivery.status = status;
-    }
+    BeginUpload(deliveries_.size() - 1);
   }
   return absl::OkStatus();
 }
 
-absl::Status EncodeCall::BeginUpload(size_t index) {
+void EncodeCall::BeginUpload(size_t index) {
+  const std::string& address = deliveries_[index].start.language().address();
+  const absl::Status allowed = state_.peers.Check(address);
+  if (!absl::IsPermissionDenied(allowed)) return Upload(index, allowed);
+  // A replica may be so new that the caller knows it and this service does not yet.
+  const absl::Status asked =
+      state_.peers.Ask(address, [weak = weak_from_this(), index](const absl::Status& now_allowed) {
+        const auto call = weak.lock();
+        if (call == nullptr) return;
+        MutexLock lock(&call->mutex_);
+        if (call->end_.has_value()) return;
+        call->Upload(index, now_allowed);
+        call->Pump();
+      });
+  if (!asked.ok()) Upload(index, asked);
+}
+
+void EncodeCall::Upload(size_t index, const absl::Status& allowed) {
   Delivery& delivery = deliveries_[index];
   EmbeddingUpload::Target target = {.stub = nullptr,
                                     .model_id = state_.info.model_id(),
@@ -225,14 +244,18 @@ absl::Status EncodeCall::BeginUpload(size_t index) {
                                     .first_embedding = delivery.start.first_embedding(),
                                     .whole_picture_first = delivery.start.whole_picture_first(),
                                     .deadline = deadline_};
-  VL2_ASSIGN_OR_RETURN(target.stub, state_.LanguageStub(target.slot.address()));
+  if (!allowed.ok()) {
+    delivery.done = true;
+    delivery.status = allowed;
+    return;
+  }
+  target.stub = state_.LanguageStub(target.slot.address());
   delivery.upload = std::make_shared<EmbeddingUpload>(
       std::move(target), subscription_,
       [weak = weak_from_this(), index](const absl::Status& status, double upload_ms) {
         if (const auto call = weak.lock()) call->UploadEnded(index, status, upload_ms);
       });
   delivery.upload->Start();
-  return absl::OkStatus();
 }
 
 void EncodeCall::UploadEnded(size_t index, absl::Status status, double upload_ms) {
@@ -283,6 +306,7 @@ void EncodeCall::Pump() {
       if (delivery.upload != nullptr && !delivery.done) return;
     }
     finished_ = true;
+    state_.gate.AddState(context_);
     Finish(StatusToGrpc(*end_));
     return;
   }

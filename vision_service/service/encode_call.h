@@ -53,8 +53,8 @@ class EncodeCall : public grpc::ServerBidiReactor<v1::EncodeRequest, v1::EncodeR
     double upload_ms = 0;
   };
 
-  EncodeCall(VisionServiceState& state, std::chrono::system_clock::time_point deadline)
-      : state_(state), deadline_(deadline) {}
+  EncodeCall(VisionServiceState& state, grpc::CallbackServerContext& context)
+      : state_(state), context_(context), deadline_(context.deadline()) {}
 
   absl::Status Take() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status TakeHeader() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -69,7 +69,9 @@ class EncodeCall : public grpc::ServerBidiReactor<v1::EncodeRequest, v1::EncodeR
   absl::Status TakeLayout(const ImageInfo& info, bool complete)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status TakeKey() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status BeginUpload(size_t index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Uploads once it is known that the address may be sent to.
+  void BeginUpload(size_t index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Upload(size_t index, const absl::Status& allowed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnProgress();
   void UploadEnded(size_t index, absl::Status status, double upload_ms);
   // Starts the next write, or finishes the stream.
@@ -84,6 +86,8 @@ class EncodeCall : public grpc::ServerBidiReactor<v1::EncodeRequest, v1::EncodeR
   void CheckExpiry();
 
   VisionServiceState& state_;
+  grpc::CallbackServerContext& context_;  // until OnDone
+  bool entered_ = false;                  // the service's gate; set once, before anything else
   const std::chrono::system_clock::time_point deadline_;
   std::shared_ptr<EncodeCall> self_;  // until OnDone
   v1::EncodeRequest request_;         // being read or taken

@@ -1,8 +1,7 @@
 #include "vision_service/service/vision_service.h"
 
-#include "grpcpp/create_channel.h"
-#include "grpcpp/security/credentials.h"
 #include "runtime/base/status.h"
+#include "runtime/rpc/replica_channel.h"
 #include "vision_service/service/encode_call.h"
 
 namespace vl2 {
@@ -17,17 +16,13 @@ absl::Status VisionServiceOptions::Validate() const {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::shared_ptr<v1::LanguageService::Stub>> VisionServiceState::LanguageStub(
+std::shared_ptr<v1::LanguageService::Stub> VisionServiceState::LanguageStub(
     const std::string& address) {
-  VL2_RETURN_IF_ERROR(peers_.Check(address));
   MutexLock lock(&mutex_);
   // Replicas come and go: old addresses must not gather.
   if (stubs_.size() >= kMaxChannels && stubs_.count(address) == 0) stubs_.clear();
   auto& stub = stubs_[address];
-  if (stub == nullptr) {
-    stub = v1::LanguageService::NewStub(
-        grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
-  }
+  if (stub == nullptr) stub = v1::LanguageService::NewStub(MakeReplicaChannel(address));
   return stub;
 }
 
@@ -51,6 +46,7 @@ grpc::ServerUnaryReactor* VisionServiceImpl::GetModelInfo(grpc::CallbackServerCo
                                                           v1::ModelInfo* info) {
   *info = state_.info;
   info->set_advertised_address(state_.Address());
+  info->set_state(state_.gate.state());
   const VisionEngineSnapshot now = state_.engine.snapshot();
   auto& load = *info->mutable_load();
   load["queued_tiles"] = now.num_queued_tiles;
@@ -60,6 +56,14 @@ grpc::ServerUnaryReactor* VisionServiceImpl::GetModelInfo(grpc::CallbackServerCo
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
   reactor->Finish(grpc::Status::OK);
   return reactor;
+}
+
+void WatchPeers(const PeerAllowList& peers, Metrics& metrics) {
+  metrics.AddSource([&peers](MetricSamples& samples) {
+    samples.Counter("vl2_vision_peers_refused_total",
+                    "Deliveries to addresses that are not allowed.",
+                    static_cast<double>(peers.num_refused()));
+  });
 }
 
 void WatchVisionEngine(const VisionEngine& engine, Metrics& metrics) {

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "runtime/base/mutex.h"
+#include "runtime/rpc/call_gate.h"
 #include "runtime/rpc/metrics.h"
 #include "vision_service/engine/vision_engine.h"
 #include "vision_service/service/peer_allow_list.h"
@@ -36,23 +37,23 @@ struct VisionServiceOptions {
 class VisionServiceState {
  public:
   VisionServiceState(const VisionServiceOptions& options, VisionEngine& engine,
-                     const PeerAllowList& peers, v1::ModelInfo info)
-      : options(options), engine(engine), info(std::move(info)), peers_(peers) {}
+                     PeerAllowList& peers, v1::ModelInfo info)
+      : options(options), engine(engine), peers(peers), info(std::move(info)) {}
 
-  // PERMISSION_DENIED when the address is not allowed.
-  absl::StatusOr<std::shared_ptr<v1::LanguageService::Stub>> LanguageStub(
-      const std::string& address);
+  // REQUIRES: `peers` allows the address.
+  std::shared_ptr<v1::LanguageService::Stub> LanguageStub(const std::string& address);
   void SetAddress(const std::string& address);
   std::string Address() const;
 
   const VisionServiceOptions options;
   VisionEngine& engine;
+  PeerAllowList& peers;
+  CallGate gate;
   const v1::ModelInfo info;  // advertised_address aside
   std::atomic<int64_t> num_nameless_calls{0};
 
  private:
   static constexpr size_t kMaxChannels = 256;
-  const PeerAllowList& peers_;
   mutable Mutex mutex_;
   std::string address_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::shared_ptr<v1::LanguageService::Stub>> stubs_ ABSL_GUARDED_BY(mutex_);
@@ -61,10 +62,12 @@ class VisionServiceState {
 class VisionServiceImpl : public v1::VisionService::CallbackService {
  public:
   // All arguments outlive this, and this outlives the server.
-  VisionServiceImpl(const VisionServiceOptions& options, VisionEngine& engine,
-                    const PeerAllowList& peers, v1::ModelInfo info)
+  VisionServiceImpl(const VisionServiceOptions& options, VisionEngine& engine, PeerAllowList& peers,
+                    v1::ModelInfo info)
       : state_(options, engine, peers, std::move(info)) {}
 
+  // Encode calls pass it.
+  CallGate& gate() { return state_.gate; }
   void SetAddress(const std::string& address) { state_.SetAddress(address); }
 
   grpc::ServerBidiReactor<v1::EncodeRequest, v1::EncodeResponse>* Encode(
@@ -79,5 +82,7 @@ class VisionServiceImpl : public v1::VisionService::CallbackService {
 
 // Adds the engine's snapshot to every scrape; the engine outlives the last one.
 void WatchVisionEngine(const VisionEngine& engine, Metrics& metrics);
+// The same for refused addresses.
+void WatchPeers(const PeerAllowList& peers, Metrics& metrics);
 
 }  // namespace vl2

@@ -132,7 +132,7 @@ class FakeLanguage final : public LanguageUpstream {
   // Says what happens to call number `index`, on the event thread.
   std::function<void(int index, const GenerateCall& call, const GenerateSink& sink)> script;
 
-  int64_t max_context_tokens() const override { return context; }
+  int64_t max_context_tokens(const std::string&) const override { return context; }
   absl::StatusOr<std::shared_ptr<GenerateStream>> Generate(const GenerateCall& call,
                                                            GenerateSink sink) override {
     calls.push_back(call);
@@ -147,9 +147,11 @@ class FakeLanguage final : public LanguageUpstream {
  private:
   struct Stream final : GenerateStream {
     const std::string& replica() const override { return name; }
+    const std::string& pool() const override { return pool_name; }
     void Cancel() override { ++owner->num_cancelled; }
     FakeLanguage* owner = nullptr;
     std::string name;
+    std::string pool_name = "pool";
   };
   EventThread* const events_;
 };

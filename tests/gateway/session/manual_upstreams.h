@@ -78,16 +78,18 @@ class ManualVision final : public VisionUpstream {
 
 struct ManualGenerateStream final : GenerateStream {
   const std::string& replica() const override { return name; }
+  const std::string& pool() const override { return pool_name; }
   void Cancel() override { ++num_cancelled; }
 
   std::string name;
+  std::string pool_name = "pool";
   GenerateSink sink;
   int num_cancelled = 0;
 };
 
 class ManualLanguage final : public LanguageUpstream {
  public:
-  int64_t max_context_tokens() const override { return context; }
+  int64_t max_context_tokens(const std::string&) const override { return context; }
   absl::StatusOr<std::shared_ptr<GenerateStream>> Generate(const GenerateCall& call,
                                                            GenerateSink sink) override {
     calls.push_back(call);

@@ -104,7 +104,7 @@ class ReplicaSetTest : public ::testing::Test {
     while (counter < until) std::this_thread::sleep_for(milliseconds(1));
   }
 
-  std::string PickOne() { return set_->Pick({}, std::nullopt).value()->replica().address; }
+  std::string PickOne() { return set_->Pick({}).value()->replica().address; }
 
   FakeReplica first_, second_;
   FakeResolver resolver_;
@@ -115,7 +115,7 @@ TEST_F(ReplicaSetTest, FollowsTheNameWithoutARestart) {
   resolver_.Say(std::set<std::string>{first_.address});
   Start();
   ASSERT_TRUE(Become({first_.address}));
-  auto under_way = *set_->Pick({}, std::nullopt);
+  auto under_way = *set_->Pick({});
   resolver_.Say(std::set<std::string>{first_.address, second_.address});
   ASSERT_TRUE(Become({first_.address, second_.address}));
   EXPECT_EQ(PickOne(), second_.address) << "the other one has something to do";
@@ -143,7 +143,7 @@ TEST_F(ReplicaSetTest, SaysWhyNobodyAnswers) {
   resolver_.Say(absl::UnavailableError("no such name"));
   Start();
   WaitForMore(resolver_.num_asked, 2);
-  EXPECT_TRUE(absl::IsUnavailable(set_->Pick({}, 1).status()));
+  EXPECT_TRUE(absl::IsUnavailable(set_->Pick({.affinity = 1}).status()));
   EXPECT_THAT(set_->status().ToString(), HasSubstr("no such name"));
   // Nobody listens on port 1.
   resolver_.Say(std::set<std::string>{"127.0.0.1:1"});
@@ -160,8 +160,8 @@ TEST_F(ReplicaSetTest, OneThatHangsIsLeftForOneThatAnswers) {
   resolver_.Say(std::set<std::string>{first_.address, second_.address});
   Start();
   ASSERT_TRUE(Become({first_.address, second_.address}));
-  const auto at_first = *set_->Pick({second_.address}, std::nullopt);
-  const auto at_second = *set_->Pick({first_.address}, std::nullopt);
+  const auto at_first = *set_->Pick({.avoid = {second_.address}});
+  const auto at_second = *set_->Pick({.avoid = {first_.address}});
   std::atomic<int> first_hung = 0, second_hung = 0;
   at_first->WhenHung([&] { ++first_hung; });
   at_second->WhenHung([&] { ++second_hung; });
@@ -179,7 +179,7 @@ TEST_F(ReplicaSetTest, OneThatIsLateAloneGoesOn) {
   Start();
   ASSERT_TRUE(Become({first_.address}));
   std::atomic<int> hung = 0;
-  const auto lease = *set_->Pick({}, std::nullopt);
+  const auto lease = *set_->Pick({});
   lease->WhenHung([&] { ++hung; });
   first_.hangs = true;
   WaitForMore(first_.num_probes, 6);  // twice max_late_probes
@@ -191,12 +191,12 @@ TEST_F(ReplicaSetTest, OneThatACallCouldNotReachComesBackWithAProbe) {
   resolver_.Say(std::set<std::string>{first_.address});
   Start();
   ASSERT_TRUE(Become({first_.address}));
-  const auto lease = *set_->Pick({}, std::nullopt);
+  const auto lease = *set_->Pick({});
   first_.hangs = true;  // no probe brings it back meanwhile
   WaitForMore(first_.num_probes, 1);
   set_->ReportUnreachable(lease->replica());
   EXPECT_EQ(set_->num_replicas(), 0);
-  EXPECT_TRUE(absl::IsUnavailable(set_->Pick({}, std::nullopt).status()));
+  EXPECT_TRUE(absl::IsUnavailable(set_->Pick({}).status()));
   first_.hangs = false;
   EXPECT_TRUE(Become({first_.address}));
 }

@@ -18,17 +18,11 @@ TEST(HostPort, RoundTrip) {
   }
 }
 
-TEST(HostPort, AListenerOnAllAddressesMustBeNamed) {
-  for (const char* listen : {"0.0.0.0:1", "[::]:1", "[0:0::0]:1"}) {
-    const absl::Status status = CheckAdvertised(listen, "");
-    EXPECT_THAT(Message(status), testing::HasSubstr("--advertise")) << listen;
-    EXPECT_TRUE(CheckAdvertised(listen, "pod-1.lm:50061").ok());
-  }
-  for (const char* listen : {"127.0.0.1:1", "[::1]:1", "localhost:1", "10.0.0.0:1"}) {
-    EXPECT_TRUE(CheckAdvertised(listen, "").ok()) << listen;
-  }
-  EXPECT_FALSE(CheckAdvertised("0.0.0.0:1", "pod-1").ok());
-  EXPECT_FALSE(CheckAdvertised("0.0.0.0:1", "pod-1:0").ok());
+TEST(HostPort, WhatIsAdvertisedCanBeDialled) {
+  EXPECT_TRUE(CheckAdvertised("").ok()) << "the address that a peer has dialled";
+  EXPECT_TRUE(CheckAdvertised("pod-1.lm:50061").ok());
+  EXPECT_FALSE(CheckAdvertised("pod-1").ok());
+  EXPECT_FALSE(CheckAdvertised("pod-1:0").ok());
 }
 
 }  // namespace

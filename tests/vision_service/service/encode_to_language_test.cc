@@ -153,23 +153,106 @@ TEST(EncodeToLanguageTest, DeliveriesFailAlone) {
   EXPECT_TRUE(vision.BecomesIdle());
 }
 
+// What Check says, after a look-up when it says no.
+absl::StatusCode Allowed(PeerAllowList& list, const std::string& address) {
+  if (const absl::Status status = list.Check(address); !absl::IsPermissionDenied(status)) {
+    return status.code();
+  }
+  std::promise<absl::Status> answer;
+  const absl::Status asked =
+      list.Ask(address, [&answer](const absl::Status& status) { answer.set_value(status); });
+  return asked.ok() ? answer.get_future().get().code() : asked.code();
+}
+
+constexpr auto kDenied = absl::StatusCode::kPermissionDenied;
+
 TEST(PeerAllowListTest, LetsThroughWhatItNames) {
   const auto loopback = *PeerAllowList::Make({});
   EXPECT_TRUE(loopback->Check("127.0.0.1:5").ok());
   EXPECT_TRUE(loopback->Check("[::1]:5").ok());
   EXPECT_TRUE(loopback->Check("localhost:5").ok());
   for (const char* text : {"10.0.0.1:5", "example.org:5", "127.0.0.1.example.org:5"}) {
-    EXPECT_EQ(loopback->Check(text).code(), absl::StatusCode::kPermissionDenied) << text;
+    EXPECT_EQ(Allowed(*loopback, text), kDenied) << text;
   }
   EXPECT_EQ(loopback->Check("nothing").code(), absl::StatusCode::kInvalidArgument);
-  const auto named = *PeerAllowList::Make({"localhost:7", "10.1.2.3"});
-  EXPECT_TRUE(named->Check("localhost:7").ok());
-  EXPECT_TRUE(named->Check("127.0.0.1:7").ok());
-  EXPECT_TRUE(named->Check("10.1.2.3:99").ok());
-  for (const char* text : {"localhost:8", "127.0.0.2:7", "10.1.2.4:99"}) {
-    EXPECT_EQ(named->Check(text).code(), absl::StatusCode::kPermissionDenied) << text;
+  const auto named = *PeerAllowList::Make({.entries = {"localhost:7", "10.1.2.3"}});
+  for (const char* text : {"localhost:7", "127.0.0.1:7", "10.1.2.3:99"}) {
+    EXPECT_EQ(Allowed(*named, text), absl::StatusCode::kOk) << text;
   }
-  EXPECT_FALSE(PeerAllowList::Make({"a:b:c"}).ok());
+  for (const char* text : {"localhost:8", "127.0.0.2:7", "10.1.2.4:99"}) {
+    EXPECT_EQ(Allowed(*named, text), kDenied) << text;
+  }
+  EXPECT_EQ(named->num_refused(), 3);
+  EXPECT_FALSE(PeerAllowList::Make({.entries = {"a:b:c"}}).ok());
+}
+
+// A name server whose answer the test changes.
+class FakeNames {
+ public:
+  PeerAllowListOptions Options(int64_t keep_ms) {
+    return {.entries = {"lm.example:7"},
+            .resolve_interval_ms = 3'600'000,
+            .keep_ms = keep_ms,
+            .resolve = [this](const std::string& host) {
+              EXPECT_EQ(host, "lm.example");
+              MutexLock lock(&mutex_);
+              ++num_asked_;
+              return addresses_;
+            }};
+  }
+  void Say(std::vector<std::string> addresses) {
+    MutexLock lock(&mutex_);
+    addresses_ = std::move(addresses);
+  }
+  int num_asked() {
+    MutexLock lock(&mutex_);
+    return num_asked_;
+  }
+
+ private:
+  Mutex mutex_;
+  std::vector<std::string> addresses_ ABSL_GUARDED_BY(mutex_);
+  int num_asked_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+TEST(PeerAllowListTest, LooksUpOnceWhatItDoesNotKnow) {
+  FakeNames names;
+  names.Say({"10.0.0.1"});
+  const auto list = *PeerAllowList::Make(names.Options(60'000));
+  EXPECT_EQ(Allowed(*list, "10.0.0.1:7"), absl::StatusCode::kOk);
+  const int asked = names.num_asked();
+  EXPECT_EQ(Allowed(*list, "10.0.0.2:7"), kDenied);
+  EXPECT_EQ(names.num_asked(), asked + 1);
+  // A replica that came a moment ago.
+  names.Say({"10.0.0.1", "10.0.0.2"});
+  EXPECT_EQ(Allowed(*list, "10.0.0.2:7"), absl::StatusCode::kOk);
+  EXPECT_TRUE(list->Check("10.0.0.2:7").ok());
+}
+
+TEST(PeerAllowListTest, KeepsForAWhileWhatDnsHasForgotten) {
+  for (const int64_t keep_ms : {int64_t{60'000}, int64_t{1}}) {
+    FakeNames names;
+    names.Say({"10.0.0.1"});
+    const auto list = *PeerAllowList::Make(names.Options(keep_ms));
+    EXPECT_EQ(Allowed(*list, "10.0.0.1:7"), absl::StatusCode::kOk);
+    names.Say({"10.0.0.9"});
+    std::this_thread::sleep_for(std::chrono::milliseconds(3));
+    EXPECT_EQ(Allowed(*list, "10.0.0.9:7"), absl::StatusCode::kOk);
+    EXPECT_EQ(list->Check("10.0.0.1:7").ok(), keep_ms > 1) << keep_ms;
+    // A name server that fails changes nothing.
+    names.Say({});
+    EXPECT_EQ(Allowed(*list, "10.0.0.8:7"), kDenied);
+    EXPECT_TRUE(list->Check("10.0.0.9:7").ok());
+  }
+}
+
+TEST(PeerAllowListTest, WithoutKeepingOnlyTheLastAnswerCounts) {
+  FakeNames names;
+  names.Say({"10.0.0.1"});
+  const auto list = *PeerAllowList::Make(names.Options(0));
+  while (!list->Check("10.0.0.1:7").ok()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  names.Say({"10.0.0.2"});
+  EXPECT_EQ(Allowed(*list, "10.0.0.2:7"), kDenied) << "nothing is looked up for one request";
 }
 
 }  // namespace

@@ -41,7 +41,7 @@ class VisionServer {
     encoder_ = VisionEncoder::Load(*checkpoint_, *ops_);
     engine_ = *VisionEngine::Start(options, processor_, *encoder_);
     WatchVisionEngine(*engine_, metrics_);
-    peers_ = *PeerAllowList::Make(lm_allow);
+    peers_ = *PeerAllowList::Make({.entries = lm_allow});
     v1::ModelInfo info = *ReadModelInfo(VisionCheckpointDir(), "");
     info.set_model_id(*checkpoint_->ModelId());
     info.set_hidden_size(encoder_->hidden());

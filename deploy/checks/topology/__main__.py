@@ -1,0 +1,78 @@
+"""deploy/check topology: the three services as pods of a cluster, while clients ask.
+
+Each pod is a process in a network namespace of its own, with packet rules made from the
+NetworkPolicies, real DNS, and the steps of a rollout and a deletion. Needs iproute2, nftables,
+dnsmasq, python3-grpcio and python3-yaml, and the built services; no container, no cluster.
+"""
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
+sys.path.insert(0, HERE)
+import network  # noqa: E402
+import scenario  # noqa: E402
+
+
+def parse():
+    checkpoints = os.path.join(REPOSITORY, "tests", "golden", "data", "checkpoints")
+    parser = argparse.ArgumentParser(prog="deploy/check topology", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--bin", default=os.path.join(REPOSITORY, "build", "release", "bin"),
+                        help="folder of the services")
+    parser.add_argument("--model", default=os.path.join(checkpoints, "tiny_mha"))
+    parser.add_argument("--next_model", default=os.path.join(checkpoints, "small_mla"),
+                        help="what is rolled out in its place")
+    parser.add_argument("--clients", type=int, default=5, help="that ask one after another")
+    parser.add_argument("--only", default="", help="events whose name has this in it")
+    parser.add_argument("--without", default="", choices=["", *scenario.POINTS],
+                        help="with this point taken away, on which the check must fail")
+    parser.add_argument("--previous_bin", default="",
+                        help="folder of the services as they were before, for --without")
+    parser.add_argument("--manifests", default="", help="rendered objects; else those of deploy/kubernetes")
+    parser.add_argument("--keep_logs", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.without:
+        arguments.only = arguments.only or scenario.EVENTS_OF[arguments.without]
+        if scenario.WITHOUT[arguments.without][1] is scenario.PREVIOUS and not arguments.previous_bin:
+            parser.error("--without %s needs --previous_bin" % arguments.without)
+    return arguments
+
+
+def manifests(path):
+    """The NetworkPolicies and the labels that every pod has."""
+    import yaml
+    if path:
+        with open(path) as file:
+            rendered = file.read()
+    else:
+        rendered = subprocess.run([os.path.join(REPOSITORY, "deploy", "check"), "render", "cpu-demo"],
+                                  capture_output=True, text=True, check=True).stdout
+    documents = [each for each in yaml.safe_load_all(rendered) if each]
+    found = [each for each in documents if each["kind"] == "NetworkPolicy"]
+    labels = [each["spec"]["template"]["metadata"]["labels"] for each in documents
+              if each["kind"] == "Deployment"]
+    common = {key: value for key, value in labels[0].items()
+              if all(each.get(key) == value for each in labels)}
+    if not found:
+        sys.exit("topology: the manifests have no NetworkPolicy")
+    return found, common
+
+
+def main():
+    arguments = parse()
+    network.enter()
+    documents, labels = manifests(arguments.manifests)
+    folder = tempfile.mkdtemp(prefix="vl2-topology-")
+    fine = scenario.Scenario(arguments, folder, documents, labels).run()
+    if fine and not arguments.keep_logs:
+        subprocess.run(["rm", "-rf", folder], check=False)
+    else:
+        print("logs in " + folder)
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
