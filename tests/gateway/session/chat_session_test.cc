@@ -1,5 +1,6 @@
 #include "gateway/session/chat_session.h"
 
+#include <atomic>
 #include <future>
 #include <string>
 #include <vector>
@@ -239,6 +240,118 @@ TEST_F(ChatSessionTest, ALanguageReplicaThatVisionCannotReachIsReplaced) {
   ASSERT_EQ(vision_.targets.size(), 3u);
   EXPECT_EQ(vision_.targets[2].address, "lm:1");
   EXPECT_EQ(log_.Text(), "ok");
+}
+
+TEST_F(ChatSessionTest, ARefusedDeliveryIsALostOne) {
+  GenerateSink sink;
+  language_.script = [&](int index, const GenerateCall&, const GenerateSink& given) {
+    sink = given;
+    sink(GenerateAccepted{7, 1100, 0, "lm:" + std::to_string(index)});
+    sink(GenerateSlotNeeded{0, 0, "secret"});
+  };
+  // Vision does not know the replica (yet, or any more); then another process has taken its
+  // address.
+  vision_.deliveries = {absl::PermissionDeniedError("may not be sent to lm:0"),
+                        absl::FailedPreconditionError("model_id is another")};
+  vision_.on_delivered = [&] {
+    sink(GenerateTokens{0, Tokens("ok")});
+    sink(GenerateSampleEnd{0, FinishReason::kStop});
+  };
+  const ChatEnd& end = Run(Ask("?", 1));
+  EXPECT_TRUE(end.status.ok()) << end.status;
+  EXPECT_EQ(language_.calls.size(), 2u);
+  EXPECT_EQ(log_.Text(), "ok");
+}
+
+TEST_F(ChatSessionTest, ABegunAnswerStaysWithWhatComputesTheSameBits) {
+  backend_.admit = [](bool) { return "model"; };
+  language_.script = [&](int index, const GenerateCall& call, const GenerateSink& sink) {
+    EXPECT_EQ(call.model_id, "model");
+    EXPECT_EQ(call.pool, index < 2 ? "" : "pool") << index;
+    if (index == 0) return sink(GenerateClosed{absl::UnavailableError("killed")});
+    sink(GenerateAccepted{1, 5, 0, ""});
+    sink(GenerateTokens{0, Tokens(index == 1 ? "one" : " two")});
+    if (index == 1) return sink(GenerateClosed{absl::UnavailableError("killed")});
+    sink(GenerateSampleEnd{0, FinishReason::kStop});
+  };
+  const ChatEnd& end = Run(Ask("Say it."));
+  EXPECT_TRUE(end.status.ok()) << end.status;
+  EXPECT_EQ(log_.Text(), "one two");
+}
+
+TEST_F(ChatSessionTest, ARequestWhosePoolGoesAwayBeginsAgainInAnother) {
+  std::atomic<bool> old_is_there{true};
+  backend_.admit = [&](bool with_images) {
+    EXPECT_TRUE(with_images);
+    return old_is_there ? "old" : "new";
+  };
+  GenerateSink sink;
+  language_.script = [&](int, const GenerateCall& call, const GenerateSink& given) {
+    if (call.model_id == "old") {
+      old_is_there = false;
+      return given(GenerateClosed{absl::UnavailableError("no replica of the language service")});
+    }
+    sink = given;
+    sink(GenerateAccepted{7, 1100, 0, "lm:1"});
+    sink(GenerateSlotNeeded{0, 0, "secret"});
+  };
+  vision_.on_delivered = [&] {
+    sink(GenerateTokens{0, Tokens("ok")});
+    sink(GenerateSampleEnd{0, FinishReason::kStop});
+  };
+  const ChatEnd& end = Run(Ask("?", 1));
+  EXPECT_TRUE(end.status.ok()) << end.status;
+  EXPECT_EQ(log_.Text(), "ok");
+  EXPECT_EQ(vision_.requests.front().model_id, "old");
+  EXPECT_EQ(vision_.requests.back().model_id, "new");
+  EXPECT_EQ(vision_.requests.size(), 2u);
+}
+
+TEST_F(ChatSessionTest, ABegunAnswerIsNotBegunAgainElsewhere) {
+  std::atomic<bool> old_is_there{true};
+  backend_.admit = [&](bool) { return old_is_there ? "old" : "new"; };
+  language_.script = [&](int index, const GenerateCall& call, const GenerateSink& sink) {
+    EXPECT_EQ(call.model_id, "old");
+    if (index == 0) {
+      sink(GenerateAccepted{1, 5, 0, ""});
+      sink(GenerateTokens{0, Tokens("half")});
+      old_is_there = false;
+    }
+    sink(GenerateClosed{absl::InvalidArgumentError("final")});
+  };
+  EXPECT_FALSE(Run(Ask("Say it.")).status.ok());
+  EXPECT_EQ(log_.Text(), "half");
+}
+
+TEST_F(ChatSessionTest, ReplicasThatAreAwayAreWaitedFor) {
+  std::atomic<int> num_asked{0};
+  std::atomic<int64_t> num_waiting{0};
+  backend_.num_waiting = &num_waiting;
+  backend_.replica_wait = std::chrono::milliseconds(60'000);
+  backend_.admit = [&](bool) -> absl::StatusOr<std::string> {
+    if (++num_asked > 1) {
+      EXPECT_EQ(num_waiting, 1);
+    }
+    if (num_asked < 4) return absl::UnavailableError("no replica");
+    return "model";
+  };
+  language_.script = [&](int, const GenerateCall&, const GenerateSink& sink) {
+    EXPECT_EQ(num_waiting, 0);
+    sink(GenerateAccepted{1, 5, 0, ""});
+    sink(GenerateSampleEnd{0, FinishReason::kStop});
+  };
+  EXPECT_TRUE(Run(Ask("Hi")).status.ok());
+  EXPECT_EQ(num_asked, 4);
+}
+
+TEST_F(ChatSessionTest, ReplicasAreNotWaitedForLongerThanSaid) {
+  std::atomic<int64_t> num_waiting{0};
+  backend_.num_waiting = &num_waiting;
+  backend_.replica_wait = std::chrono::milliseconds(80);
+  backend_.admit = [&](bool) { return absl::UnavailableError("no replica"); };
+  EXPECT_TRUE(absl::IsUnavailable(Run(Ask("Hi")).status));
+  EXPECT_EQ(num_waiting, 0);
+  EXPECT_GE(log_.End().total_ms, 80);
 }
 
 TEST_F(ChatSessionTest, ABadPictureIsTheClientsFault) {

@@ -1,5 +1,6 @@
 #include "gateway/upstream/replica_set.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <memory>
@@ -39,10 +40,17 @@ class FakeReplica : public v1::LanguageService::Service {
     ++num_probes;
     while (hangs && !context->IsCancelled()) std::this_thread::sleep_for(milliseconds(2));
     info->set_model_id("the model");
+    info->set_device(device);
     info->set_advertised_address(address);
+    info->set_state(state);
+    info->set_instance_id(instance_id);
     return grpc::Status::OK;
   }
   std::string address;
+  // To be set before the replica is known.
+  std::string device = "cpu AVX2";
+  std::string instance_id;
+  std::atomic<v1::ModelInfo::State> state{v1::ModelInfo::STATE_UNSPECIFIED};
   std::atomic<bool> hangs{false};
   std::atomic<int> num_probes{0};
 
@@ -58,11 +66,13 @@ class FakeResolver {
     addresses_ = std::move(addresses);
   }
   absl::StatusOr<std::set<std::string>> Resolve() {
+    while (silent) std::this_thread::sleep_for(milliseconds(2));
     MutexLock lock(&mutex_);
     ++num_asked;
     return addresses_;
   }
   std::atomic<int> num_asked{0};
+  std::atomic<bool> silent{false};
 
  private:
   Mutex mutex_;
@@ -199,6 +209,89 @@ TEST_F(ReplicaSetTest, OneThatACallCouldNotReachComesBackWithAProbe) {
   EXPECT_TRUE(absl::IsUnavailable(set_->Pick({}).status()));
   first_.hangs = false;
   EXPECT_TRUE(Become({first_.address}));
+}
+
+TEST_F(ReplicaSetTest, OneThatDrainsIsNotPicked) {
+  resolver_.Say(std::set<std::string>{first_.address, second_.address});
+  Start();
+  ASSERT_TRUE(Become({first_.address, second_.address}));
+  second_.state = v1::ModelInfo::STATE_DRAINING;
+  ASSERT_TRUE(Become({first_.address}));
+  EXPECT_EQ(set_->num_replicas(ReplicaHealth::kDraining), 1);
+  EXPECT_EQ(set_->num_replicas(ReplicaHealth::kGone), 0);
+  first_.state = v1::ModelInfo::STATE_LOADING;
+  ASSERT_TRUE(Become({}));
+  EXPECT_EQ(set_->num_replicas(ReplicaHealth::kLoading), 1);
+  const absl::Status none = set_->Pick({}).status();
+  EXPECT_THAT(none.ToString(), HasSubstr("it is loading"));
+  EXPECT_THAT(none.ToString(), HasSubstr("it is draining"));
+  first_.state = v1::ModelInfo::STATE_SERVING;
+  EXPECT_TRUE(Become({first_.address}));
+}
+
+TEST_F(ReplicaSetTest, OneWhoseCallSaysThatItDrainsIsNotPickedFromThen) {
+  resolver_.Say(std::set<std::string>{first_.address});
+  Start();
+  ASSERT_TRUE(Become({first_.address}));
+  const auto lease = *set_->Pick({});
+  first_.hangs = true;
+  WaitForMore(first_.num_probes, 1);
+  set_->ReportDraining(lease->replica());
+  EXPECT_EQ(set_->num_replicas(ReplicaHealth::kDraining), 1);
+  EXPECT_TRUE(absl::IsUnavailable(set_->Pick({}).status()));
+}
+
+TEST_F(ReplicaSetTest, TwoAddressesOfOneProcessAreOneReplica) {
+  first_.instance_id = second_.instance_id = "a process";
+  resolver_.Say(std::set<std::string>{first_.address, second_.address});
+  Start();
+  const std::string lower = std::min(first_.address, second_.address);
+  FakeReplica& other = first_.address == lower ? second_ : first_;
+  WaitForMore(other.num_probes, 2);
+  ASSERT_TRUE(Become({lower}));
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(PickOne(), lower);
+  // The other address does when this one does not answer.
+  (lower == first_.address ? first_ : second_).state = v1::ModelInfo::STATE_DRAINING;
+  EXPECT_TRUE(Become({other.address}));
+}
+
+TEST_F(ReplicaSetTest, PicksInsideAModelAndAPool) {
+  second_.device = "NVIDIA H100";
+  resolver_.Say(std::set<std::string>{first_.address, second_.address});
+  Start();
+  ASSERT_TRUE(Become({first_.address, second_.address}));
+  const std::string pool = (*set_->Pick({.avoid = {first_.address}}))->pool();
+  EXPECT_THAT(pool, HasSubstr("NVIDIA"));
+  for (int i = 0; i < 4; ++i) {
+    const auto lease = *set_->Pick({.pool = pool, .avoid = {second_.address}});
+    EXPECT_EQ(lease->replica().address, second_.address);
+  }
+  EXPECT_TRUE(set_->Pick({.model_id = "the model"}).ok());
+  EXPECT_THAT(set_->Pick({.model_id = "another"}).status().ToString(), HasSubstr("another"));
+}
+
+TEST_F(ReplicaSetTest, ProbesGoOnWhileTheNameServerIsSilent) {
+  resolver_.Say(std::set<std::string>{first_.address, second_.address});
+  Start();
+  ASSERT_TRUE(Become({first_.address, second_.address}));
+  resolver_.silent = true;
+  second_.state = v1::ModelInfo::STATE_DRAINING;
+  EXPECT_TRUE(Become({first_.address}));
+  second_.state = v1::ModelInfo::STATE_SERVING;
+  EXPECT_TRUE(Become({first_.address, second_.address}));
+  resolver_.silent = false;
+}
+
+TEST_F(ReplicaSetTest, ReplicasOfOneInstructionSetAreOnePoolWithAnother) {
+  v1::ModelInfo info;
+  info.set_model_id("m");
+  info.set_weight_dtype("bf16");
+  info.set_device("cpu AVX2");
+  const std::string pool = PoolOf(info);
+  info.set_device("cpu AVX3");
+  EXPECT_EQ(PoolOf(info), pool);
+  info.set_weight_dtype("f32");
+  EXPECT_NE(PoolOf(info), pool);
 }
 
 TEST(ReplicaSetOptionsTest, AreChecked) {

@@ -1,5 +1,6 @@
 #include "runtime/rpc/server_scaffold.h"
 
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
@@ -96,6 +97,37 @@ TEST(ServerScaffoldTest, DrainCancelsWhatTakesTooLong) {
   caller.join();
   EXPECT_FALSE(running.ok());
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
+}
+
+TEST(ServerScaffoldTest, ClientsAreAskedToMoveBeforeTheServerGoes) {
+  Metrics metrics;
+  SlowService service(0);
+  auto server = ServerScaffold::Start({.service_name = "x", .max_connection_age_ms = 300},
+                                      {&service}, metrics);
+  ASSERT_TRUE(server.ok()) << server.status();
+  const auto begin = std::chrono::steady_clock::now();
+  (*server)->WaitForClientsToMove(60'000);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(1)) << "nobody is there";
+  // A client that calls again and again: none of its calls is lost.
+  auto stub = v1::LanguageService::NewStub(
+      grpc::CreateChannel((*server)->address(), grpc::InsecureChannelCredentials()));
+  std::atomic<bool> moving{false};
+  int num_lost = 0, num_calls = 0;
+  std::thread caller([&] {
+    while (!moving || num_calls < 20) {
+      grpc::ClientContext context;
+      v1::ModelInfo info;
+      if (!stub->GetModelInfo(&context, {}, &info).ok()) ++num_lost;
+      ++num_calls;
+    }
+    stub.reset();
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  moving = true;
+  (*server)->WaitForClientsToMove(60'000);
+  caller.join();
+  EXPECT_EQ(num_lost, 0);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(30));
 }
 
 TEST(ServerScaffoldTest, RefusesBadOptions) {
