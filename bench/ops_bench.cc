@@ -12,7 +12,6 @@
 #include <functional>
 #include <iostream>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/flags/flag.h"
@@ -20,6 +19,7 @@
 #include "absl/flags/usage.h"
 #include "bench/cpu_peaks.h"
 #include "nlohmann/json.hpp"
+#include "runtime/base/cpu_quota.h"
 #include "runtime/base/status.h"
 #include "runtime/ops/cpu/cpu_target.h"
 #include "runtime/ops/ops.h"
@@ -267,7 +267,7 @@ nlohmann::json ToJson(const Bench& bench, const CpuPeaks& peaks, int num_threads
 int Main() {
   SelectCpuTarget(absl::GetFlag(FLAGS_target));
   const int flag = absl::GetFlag(FLAGS_threads);
-  ThreadPool pool(flag > 0 ? flag : static_cast<int>(std::thread::hardware_concurrency()));
+  ThreadPool pool(flag > 0 ? flag : UsableCores());
   const std::unique_ptr<Ops> ops = MakeCpuOps(&pool);
   CpuPeaks peaks(&pool);
   peaks.Measure(10);

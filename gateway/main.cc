@@ -18,6 +18,7 @@
 #include "runtime/base/log.h"
 #include "runtime/base/model_folder.h"
 #include "runtime/base/status.h"
+#include "runtime/rpc/metrics_port.h"
 #include "runtime/rpc/port_file.h"
 #include "runtime/rpc/server_scaffold.h"
 #include "runtime/rpc/service_main.h"
@@ -32,7 +33,7 @@ ABSL_FLAG(std::string, vision, "127.0.0.1:50062", "Vision services, in the same 
 ABSL_FLAG(std::string, http_listen, "127.0.0.1:8080", "host:port for HTTP; port 0: any free one.");
 ABSL_FLAG(std::string, grpc_listen, "127.0.0.1:50060", "host:port for gRPC; port 0: any free one.");
 ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:9060",
-          "host:port for /metrics, /healthz and /readyz; empty: none.");
+          "host:port for /metrics, /livez and /readyz; empty: none.");
 ABSL_FLAG(std::string, port_file, "",
           "File that gets the line \"listening gateway HTTP grpc GRPC metrics METRICS\" once all "
           "listeners are open; empty: none.");
@@ -106,6 +107,7 @@ namespace {
 struct Options {
   std::string model = absl::GetFlag(FLAGS_model);
   std::string port_file = absl::GetFlag(FLAGS_port_file);
+  std::string metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
   std::chrono::milliseconds drain_timeout{absl::GetFlag(FLAGS_drain_timeout_ms)};
   UpstreamOptions upstreams = {
       .language_targets = absl::GetFlag(FLAGS_lm),
@@ -162,7 +164,6 @@ absl::Status Options::Fill() {
   chat.request_timeout = http.request_timeout;
   grpc.service_name = "gateway";
   grpc.listen = absl::GetFlag(FLAGS_grpc_listen);
-  grpc.metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
   grpc.max_message_bytes = absl::GetFlag(FLAGS_max_body_bytes);
   chat.max_message_bytes = grpc.max_message_bytes;
   grpc.drain_timeout_ms = drain_timeout.count();
@@ -225,13 +226,32 @@ void WatchUpstreams(Metrics& metrics, const Upstreams& upstreams, const ChatServ
   });
 }
 
+// Fails when the timers' thread, which every request needs, does not get to a call for a minute.
+class TimerCheck {
+ public:
+  explicit TimerCheck(TimerQueue& timers) : timers_(timers) {}
+  absl::Status Check() {
+    timers_.At(Clock::now(), [num_run = num_run_] { ++*num_run; });
+    ++num_asked_;
+    return stalled_.Check(num_asked_ - *num_run_ > 1, *num_run_);
+  }
+
+ private:
+  TimerQueue& timers_;
+  StallCheck stalled_{"timer", std::chrono::minutes(1)};
+  const std::shared_ptr<std::atomic<int64_t>> num_run_ = std::make_shared<std::atomic<int64_t>>(0);
+  std::atomic<int64_t> num_asked_{0};
+};
+
 absl::Status Run(TerminationSignal& signal) {
   Options options;
   VL2_RETURN_IF_ERROR(options.Fill());
   RaiseFileLimit(options.http.max_connections);
   GiveLargeBlocksBack();
+  MetricsPort port;
+  VL2_RETURN_IF_ERROR(port.Open(options.metrics_listen));
   VL2_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::Load(options.model));
-  Metrics metrics;
+  port.health().SetLoadProgress(1);
   TimerQueue timers;
   VL2_ASSIGN_OR_RETURN(const auto upstreams, Upstreams::Start(options.upstreams));
   ChatBackend backend;
@@ -245,16 +265,19 @@ absl::Status Run(TerminationSignal& signal) {
   backend.num_waiting = &num_waiting;
   backend.prepare = absl::GetFlag(FLAGS_prepare);
 
-  const auto ready = [&upstreams] { return upstreams->Ready(); };
+  const auto pools = [&upstreams] { return upstreams->Ready(); };
   ChatServiceImpl chat(
       options.chat, backend, [&upstreams] { return upstreams->ModelInfo(); },
       [&upstreams] { return upstreams->ClusterInfo(); });
-  WatchUpstreams(metrics, *upstreams, chat, num_waiting);
-  VL2_ASSIGN_OR_RETURN(const auto server, ServerScaffold::Start(options.grpc, {&chat}, metrics));
-  VL2_ASSIGN_OR_RETURN(const auto http, HttpServer::Start(options.http, backend, metrics, ready));
-  const std::string line =
-      Cat("listening gateway ", http->address(), " grpc ", server->address(), " metrics ",
-          options.grpc.metrics_listen.empty() ? "-" : server->metrics_address());
+  WatchUpstreams(port.metrics(), *upstreams, chat, num_waiting);
+  TimerCheck timers_run(timers);
+  port.health().AddCheck([&timers_run] { return timers_run.Check(); });
+  const MetricsPort::Closer closer(port);
+  VL2_ASSIGN_OR_RETURN(const auto server, ServerScaffold::Start(options.grpc, {&chat}, port));
+  VL2_ASSIGN_OR_RETURN(const auto http,
+                       HttpServer::Start(options.http, backend, port.metrics(), pools));
+  const std::string line = Cat("listening gateway ", http->address(), " grpc ", server->address(),
+                               " metrics ", port.address().empty() ? "-" : port.address());
   VL2_RETURN_IF_ERROR(WritePortFile(options.port_file, line));
   Log(Severity::kInfo, line);
   server->SetServing(true);

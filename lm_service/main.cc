@@ -1,20 +1,22 @@
 // lm_service: the language service. See --help; every flag can be set as VL2_<FLAG> too.
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <thread>
 
 #include "absl/flags/flag.h"
 #include "lm_service/engine/engine.h"
 #include "lm_service/service/engine_metrics.h"
 #include "lm_service/service/language_service.h"
+#include "runtime/base/cpu_quota.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/ops/cpu/cpu_target.h"
 #include "runtime/rpc/drain.h"
 #include "runtime/rpc/host_port.h"
+#include "runtime/rpc/metrics_port.h"
 #include "runtime/rpc/model_info.h"
 #include "runtime/rpc/server_scaffold.h"
 #include "runtime/rpc/service_main.h"
@@ -31,10 +33,14 @@ ABSL_FLAG(std::string, advertise, "",
           "host:port under which the vision service reaches this one; empty: the address that the "
           "gateway has dialled.");
 ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:9061",
-          "host:port for /metrics, /healthz and /readyz; empty: none.");
+          "host:port for /metrics, /livez and /readyz, open from the start; empty: none.");
 ABSL_FLAG(std::string, port_file, "", "File that gets the ports once they are open; empty: none.");
 ABSL_FLAG(std::string, ops, "cpu", "Backend: cpu or ref.");
-ABSL_FLAG(int, threads, 0, "Threads that compute; 0: as many as the machine has.");
+ABSL_FLAG(int, threads, 0,
+          "Threads that compute; 0: as many as cores may be used, a container's quota included.");
+ABSL_FLAG(
+    int64_t, stall_timeout_ms, 60'000,
+    "/livez fails when there is work and the engine has done nothing for so long, milliseconds.");
 ABSL_FLAG(int64_t, cache_tokens, 0,
           "Tokens that the key-value cache holds; 0: as --cache_bytes says.");
 ABSL_FLAG(int64_t, cache_bytes, int64_t{2} << 30,
@@ -61,12 +67,13 @@ struct Options {
   std::string weights = absl::GetFlag(FLAGS_weights);
   std::string ops = absl::GetFlag(FLAGS_ops);
   std::string advertise = absl::GetFlag(FLAGS_advertise);
+  std::string metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
+  std::chrono::milliseconds stall_timeout{absl::GetFlag(FLAGS_stall_timeout_ms)};
   int threads = absl::GetFlag(FLAGS_threads);
   int64_t cache_tokens = absl::GetFlag(FLAGS_cache_tokens);
   int64_t cache_bytes = absl::GetFlag(FLAGS_cache_bytes);
   ServerOptions server = {.service_name = "lm_service",
                           .listen = absl::GetFlag(FLAGS_listen),
-                          .metrics_listen = absl::GetFlag(FLAGS_metrics_listen),
                           .port_file = absl::GetFlag(FLAGS_port_file),
                           .drain_timeout_ms = absl::GetFlag(FLAGS_drain_timeout_ms)};
   LanguageServiceOptions service = {.max_waiting_events = absl::GetFlag(FLAGS_max_waiting_events)};
@@ -129,28 +136,38 @@ absl::StatusOr<v1::ModelInfo> MakeInfo(const Options& options, const Checkpoint&
 absl::Status Run(TerminationSignal& signal) {
   const Options options;
   VL2_RETURN_IF_ERROR(options.Validate());
+  MetricsPort port;
+  VL2_RETURN_IF_ERROR(port.Open(options.metrics_listen));
   const WeightType weights = options.weights == "f32" ? WeightType::kF32 : WeightType::kStored;
   VL2_ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(options.model, weights));
   VL2_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::Load(options.model));
-  const auto num_cores = static_cast<int>(std::thread::hardware_concurrency());
-  ThreadPool pool(options.threads > 0 ? options.threads : num_cores);
+  ThreadPool pool(options.threads > 0 ? options.threads : UsableCores());
+  port.SetThreads(pool.num_threads());
   VL2_ASSIGN_OR_RETURN(const std::unique_ptr<Ops> ops, MakeOps(options.ops, &pool));
 
-  Metrics metrics;
-  EngineMetrics engine_metrics(metrics);
+  EngineMetrics engine_metrics(port.metrics());
   EngineOptions engine_options =
       options.Engine(checkpoint->config().language_config, tokenizer.control_ids().end);
   engine_options.on_step = [&](const StepStats& step) { engine_metrics.OnStep(step); };
   VL2_RETURN_IF_ERROR(engine_options.Validate());
   VL2_ASSIGN_OR_RETURN(v1::ModelInfo info, MakeInfo(options, *checkpoint, engine_options));
   Log(Severity::kInfo, "loading", {{"model", options.model}, {"model_id", info.model_id()}});
-  const auto model = LanguageModel::Load(*checkpoint, *ops);
+  port.SetModelId(info.model_id());
+  const auto num_bytes = static_cast<double>(checkpoint->NumBytes("language."));
+  const auto model = LanguageModel::Load(*checkpoint, *ops, [&](int64_t bytes) {
+    port.health().SetLoadProgress(static_cast<double>(bytes) / num_bytes);
+  });
 
   VL2_ASSIGN_OR_RETURN(const auto engine, Engine::Start(engine_options, *model));
   engine_metrics.Watch(*engine);
+  StallCheck stalled("round of the engine", options.stall_timeout);
+  port.health().AddCheck([&] {
+    const EngineSnapshot now = engine->snapshot();
+    return stalled.Check(now.in_round || now.num_commands > 0, now.num_rounds);
+  });
   LanguageServiceImpl service(options.service, *engine, engine_metrics, std::move(info));
-  VL2_ASSIGN_OR_RETURN(const auto server,
-                       ServerScaffold::Start(options.server, {&service}, metrics));
+  const MetricsPort::Closer closer(port);
+  VL2_ASSIGN_OR_RETURN(const auto server, ServerScaffold::Start(options.server, {&service}, port));
   service.SetAddress(options.advertise);
   server->SetServing(true);
   const int number = signal.Wait();

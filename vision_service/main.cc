@@ -1,11 +1,12 @@
 // vision_service: the vision service. See --help; every flag can be set as VL2_<FLAG> too.
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/flags/flag.h"
+#include "runtime/base/cpu_quota.h"
 #include "runtime/base/json.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
@@ -13,6 +14,7 @@
 #include "runtime/ops/cpu/cpu_target.h"
 #include "runtime/rpc/drain.h"
 #include "runtime/rpc/host_port.h"
+#include "runtime/rpc/metrics_port.h"
 #include "runtime/rpc/model_info.h"
 #include "runtime/rpc/server_scaffold.h"
 #include "runtime/rpc/service_main.h"
@@ -27,7 +29,7 @@ ABSL_FLAG(std::string, listen, "127.0.0.1:50062", "host:port for gRPC; port 0: a
 ABSL_FLAG(std::string, advertise, "",
           "host:port under which others reach this service; empty: the address they have dialled.");
 ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:9062",
-          "host:port for /metrics, /healthz and /readyz; empty: none.");
+          "host:port for /metrics, /livez and /readyz, open from the start; empty: none.");
 ABSL_FLAG(std::string, port_file, "", "File that gets the ports once they are open; empty: none.");
 ABSL_FLAG(std::vector<std::string>, lm_allow, {},
           "Language services that embeddings may go to: host or host:port, separated by commas; "
@@ -38,7 +40,10 @@ ABSL_FLAG(int64_t, lm_allow_keep_ms, 600'000,
 ABSL_FLAG(int64_t, resolve_interval_ms, 2000,
           "How often the names in --lm_allow are resolved, milliseconds.");
 ABSL_FLAG(std::string, ops, "cpu", "Backend: cpu or ref.");
-ABSL_FLAG(int, threads, 0, "Threads that encode; 0: as many as the machine has.");
+ABSL_FLAG(int, threads, 0,
+          "Threads that encode; 0: as many as cores may be used, a container's quota included.");
+ABSL_FLAG(int64_t, stall_timeout_ms, 60'000,
+          "/livez fails when tiles wait and none has been encoded for so long, milliseconds.");
 ABSL_FLAG(int, decode_threads, 2, "Threads that decode and cut pictures, one picture each.");
 ABSL_FLAG(int, max_batch_tiles, 1, "Tiles encoded at a time at most.");
 ABSL_FLAG(int64_t, max_queued_tiles, 512, "Tiles of all pictures in the queue at most.");
@@ -72,10 +77,11 @@ struct Options {
   PeerAllowListOptions peers = {.entries = absl::GetFlag(FLAGS_lm_allow),
                                 .resolve_interval_ms = absl::GetFlag(FLAGS_resolve_interval_ms),
                                 .keep_ms = absl::GetFlag(FLAGS_lm_allow_keep_ms)};
+  std::string metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
+  std::chrono::milliseconds stall_timeout{absl::GetFlag(FLAGS_stall_timeout_ms)};
   int threads = absl::GetFlag(FLAGS_threads);
   ServerOptions server = {.service_name = "vision_service",
                           .listen = absl::GetFlag(FLAGS_listen),
-                          .metrics_listen = absl::GetFlag(FLAGS_metrics_listen),
                           .port_file = absl::GetFlag(FLAGS_port_file),
                           .drain_timeout_ms = absl::GetFlag(FLAGS_drain_timeout_ms)};
   VisionServiceOptions service = {.held_image_timeout_ms =
@@ -117,7 +123,7 @@ absl::StatusOr<v1::ModelInfo> MakeInfo(const Options& options, const Checkpoint&
   VL2_ASSIGN_OR_RETURN(v1::ModelInfo info, ReadModelInfo(options.model, options.model_name));
   VL2_ASSIGN_OR_RETURN(*info.mutable_model_id(), checkpoint.ModelId());
   VL2_RETURN_IF_ERROR(CheckModelId(info.model_id(), absl::GetFlag(FLAGS_expect_model_id)));
-  const bool bf16 = checkpoint.View("image_newline").dtype == DType::kBF16;
+  const bool bf16 = checkpoint.KeptType("image_newline") == DType::kBF16;
   info.set_weight_dtype(bf16 ? "bf16" : "f32");
   info.set_device(options.ops == "cpu" ? Cat("cpu ", CpuTarget()) : options.ops);
   info.set_hidden_size(checkpoint.config().projector_config.n_embed);
@@ -139,6 +145,8 @@ absl::StatusOr<v1::ModelInfo> MakeInfo(const Options& options, const Checkpoint&
 absl::Status Run(TerminationSignal& signal) {
   Options options;
   VL2_RETURN_IF_ERROR(options.Validate());
+  MetricsPort port;
+  VL2_RETURN_IF_ERROR(port.Open(options.metrics_listen));
   VL2_ASSIGN_OR_RETURN(const auto peers, PeerAllowList::Make(options.peers));
   VL2_ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(options.model));
   VL2_ASSIGN_OR_RETURN(const Json processor_json,
@@ -146,19 +154,28 @@ absl::Status Run(TerminationSignal& signal) {
   VL2_ASSIGN_OR_RETURN(const ImageProcessorConfig processor,
                        ParseImageProcessorConfig(processor_json));
   VL2_ASSIGN_OR_RETURN(v1::ModelInfo info, MakeInfo(options, *checkpoint));
-  const auto num_cores = static_cast<int>(std::thread::hardware_concurrency());
-  ThreadPool pool(options.threads > 0 ? options.threads : num_cores);
+  ThreadPool pool(options.threads > 0 ? options.threads : UsableCores());
+  port.SetThreads(pool.num_threads());
   VL2_ASSIGN_OR_RETURN(const std::unique_ptr<Ops> ops, MakeOps(options.ops, &pool));
   Log(Severity::kInfo, "loading", {{"model", options.model}, {"model_id", info.model_id()}});
-  const auto encoder = VisionEncoder::Load(*checkpoint, *ops);
+  port.SetModelId(info.model_id());
+  const auto num_bytes =
+      static_cast<double>(checkpoint->NumBytes("") - checkpoint->NumBytes("language."));
+  const auto encoder = VisionEncoder::Load(*checkpoint, *ops, [&](int64_t bytes) {
+    port.health().SetLoadProgress(static_cast<double>(bytes) / num_bytes);
+  });
 
-  Metrics metrics;
   VL2_ASSIGN_OR_RETURN(const auto engine, VisionEngine::Start(options.engine, processor, *encoder));
-  WatchVisionEngine(*engine, metrics);
-  WatchPeers(*peers, metrics);
+  WatchVisionEngine(*engine, port.metrics());
+  WatchPeers(*peers, port.metrics());
+  StallCheck stalled("tile", options.stall_timeout);
+  port.health().AddCheck([&] {
+    const VisionEngineSnapshot now = engine->snapshot();
+    return stalled.Check(now.num_queued_tiles > 0, now.num_encoded_tiles + now.num_cancelled);
+  });
   VisionServiceImpl service(options.service, *engine, *peers, std::move(info));
-  VL2_ASSIGN_OR_RETURN(const auto server,
-                       ServerScaffold::Start(options.server, {&service}, metrics));
+  const MetricsPort::Closer closer(port);
+  VL2_ASSIGN_OR_RETURN(const auto server, ServerScaffold::Start(options.server, {&service}, port));
   service.SetAddress(options.advertise);
   server->SetServing(true);
   const int number = signal.Wait();

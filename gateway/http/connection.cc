@@ -154,7 +154,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     absl::Status status = ReadRequestHead(request, head);
     style_.varies_by_origin = state_->web_pages.has_origins();
     style_.allowed_origin = state_->web_pages.AllowedOrigin(head);
-    const bool probe = head.path == "/healthz" || head.path == "/readyz";
+    const bool probe = IsProbe(head.path);
     if (status.ok() && !probe) status = state_->web_pages.Check(head);
     if (!status.ok()) {
       Count(head.path, HttpStatusOf(status));
@@ -184,14 +184,12 @@ class Connection : public std::enable_shared_from_this<Connection> {
     const bool models = head.path == "/v1/models" || ModelOfPath(head.path).has_value();
     if (method == http::verb::options && style_.varies_by_origin) return Preflight(head);
     if (get && head.path == "/") return Page();
-    if (get && head.path == "/healthz") return Reply(200, "text/plain", "ok\n");
-    if (get && head.path == "/readyz") return Readiness();
+    if (get && IsProbe(head.path)) return Probe(head.path);
     if (get && models) {
       const absl::Status allowed = Authorize(request);
       return allowed.ok() ? Models(head) : Error(allowed);
     }
-    const bool known = models || head.path == "/" || head.path == "/healthz" ||
-                       head.path == "/readyz" || head.path == kChatPath;
+    const bool known = models || head.path == "/" || IsProbe(head.path) || head.path == kChatPath;
     Response refusal = Error(absl::NotFoundError(known ? "this address does not take that method"
                                                        : "there is nothing at this address"));
     if (known) {
@@ -223,8 +221,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
     return page;
   }
 
-  Response Readiness() const {
-    absl::Status ready = state_->ready();
+  static bool IsProbe(std::string_view path) {
+    return path == "/livez" || path == "/healthz" || path == "/readyz" || path == "/readyz/pools";
+  }
+
+  Response Probe(std::string_view path) const {
+    if (path == "/livez" || path == "/healthz") return Reply(200, "text/plain", "ok\n");
+    absl::Status ready = path == "/readyz/pools" ? state_->pools() : absl::OkStatus();
     if (state_->draining) ready = absl::UnavailableError("shutting down");
     if (ready.ok()) return Reply(200, "text/plain", "ready\n");
     return Reply(503, "text/plain; charset=utf-8", Cat("not ready: ", Message(ready), "\n"));

@@ -65,8 +65,8 @@ absl::Status HttpOptions::Validate() const {
 
 struct HttpServer::Parts {
   Parts(const HttpOptions& options, const ChatBackend& backend, Metrics& metrics,
-        std::function<absl::Status()> ready)
-      : state(std::make_shared<ServerState>(options, backend, metrics, std::move(ready))),
+        std::function<absl::Status()> pools)
+      : state(std::make_shared<ServerState>(options, backend, metrics, std::move(pools))),
         acceptor(asio::make_strand(io)),
         departures(io.get_executor()) {
     state->departures = &departures;
@@ -190,9 +190,9 @@ const std::string& HttpServer::address() const { return parts_->address; }
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpOptions& options,
                                                               const ChatBackend& backend,
                                                               Metrics& metrics,
-                                                              std::function<absl::Status()> ready) {
+                                                              std::function<absl::Status()> pools) {
   VL2_RETURN_IF_ERROR(options.Validate());
-  auto parts = std::make_unique<Parts>(options, backend, metrics, std::move(ready));
+  auto parts = std::make_unique<Parts>(options, backend, metrics, std::move(pools));
   VL2_RETURN_IF_ERROR(parts->Listen(options.listen));
   metrics.AddSource([weak = std::weak_ptr<ServerState>(parts->state)](MetricSamples& samples) {
     const auto state = weak.lock();

@@ -2,9 +2,10 @@
 //
 //   POST /v1/chat/completions   answers, whole or as server-sent events
 //   GET  /v1/models[/{id}]      the model this gateway serves
-//   GET  /healthz               200 while the process lives
-//   GET  /readyz                200, or 503 with the reason
-//   GET  /                      the web page
+//   GET  /livez, /healthz       200 while the process lives
+//   GET  /readyz                200, or 503 once it shuts down: other services have no part in it
+//   GET  /readyz/pools          200 when there is a complete pool of replicas, else 503 and the
+//   reason GET  /                      the web page
 //
 // A client that goes away ends its request at once, and one that half-closes its side counts as
 // gone. Every connection is a coroutine on a strand; parsing large bodies happens on threads of its
@@ -62,11 +63,12 @@ struct HttpOptions {
 
 class HttpServer {
  public:
-  // `backend`'s parts and `metrics` outlive this. `ready` says whether requests can be served.
+  // `backend`'s parts and `metrics` outlive this. `pools` says whether there are replicas that can
+  // serve requests.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const HttpOptions& options,
                                                            const ChatBackend& backend,
                                                            Metrics& metrics,
-                                                           std::function<absl::Status()> ready);
+                                                           std::function<absl::Status()> pools);
   ~HttpServer();
 
   // host:port with the port in use.

@@ -22,11 +22,11 @@ bool IsLoopback(const std::string& listen) {
 }  // namespace
 
 ServerState::ServerState(const HttpOptions& options, const ChatBackend& backend, Metrics& metrics,
-                         std::function<absl::Status()> ready)
+                         std::function<absl::Status()> pools)
     : options(options),
       backend(backend),
       metrics(metrics),
-      ready(std::move(ready)),
+      pools(std::move(pools)),
       web_pages({.origins = options.cors_origin,
                  .allowed_hosts = options.allowed_hosts,
                  .loopback = IsLoopback(options.listen),

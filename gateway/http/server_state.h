@@ -21,7 +21,7 @@ namespace vl2::gateway {
 
 struct ServerState {
   ServerState(const HttpOptions& options, const ChatBackend& backend, Metrics& metrics,
-              std::function<absl::Status()> ready);
+              std::function<absl::Status()> pools);
 
   // Milliseconds of requests that ended so.
   MetricHistogram RequestMs(const absl::Status& status);
@@ -29,7 +29,7 @@ struct ServerState {
   const HttpOptions options;
   const ChatBackend backend;
   Metrics& metrics;
-  const std::function<absl::Status()> ready;
+  const std::function<absl::Status()> pools;
   const WebPageRules web_pages;
   MetricHistogram first_token_ms;
   MetricCounter prompt_tokens;

@@ -191,6 +191,7 @@ void Engine::Run() {
     bool stopping;
     {
       MutexLock lock(&mutex_);
+      snapshot_.in_round = false;
       while (!computed && commands_.empty() && !stopping_) {
         const auto next = core_.next_expiry();
         if (next == EngineCore::Clock::time_point::max()) {
@@ -199,6 +200,7 @@ void Engine::Run() {
           break;
         }
       }
+      snapshot_.in_round = true;
       commands.swap(commands_);
       pending_upload_bytes_ = 0;
       stopping = stopping_;
@@ -219,6 +221,7 @@ void Engine::Run() {
     snapshot_.embedding_bytes = scheduler.reserved_bytes();
     snapshot_.num_preemptions = scheduler.num_preemptions();
     if (computed) ++snapshot_.num_steps;
+    ++snapshot_.num_rounds;
   }
   core_.FinishAll(absl::UnavailableError("the engine is stopping"));
 }
@@ -234,7 +237,10 @@ void Engine::Stop() {
 
 EngineSnapshot Engine::snapshot() const {
   MutexLock lock(&mutex_);
-  return snapshot_;
+  EngineSnapshot now = snapshot_;
+  now.num_commands = static_cast<int64_t>(commands_.size());
+  now.pending_upload_bytes = pending_upload_bytes_;
+  return now;
 }
 
 }  // namespace vl2

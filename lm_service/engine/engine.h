@@ -27,6 +27,9 @@ namespace vl2 {
 
 // A look at the engine, at most one step old.
 struct EngineSnapshot {
+  bool in_round = false;             // not waiting for something to do
+  int64_t num_commands = 0;          // not taken up yet
+  int64_t pending_upload_bytes = 0;  // of them
   int64_t num_waiting = 0;
   int64_t num_running = 0;
   int64_t num_clients = 0;          // with a sequence
@@ -38,6 +41,8 @@ struct EngineSnapshot {
   int64_t num_preemptions = 0;    // since the start, as all below
   int64_t num_displaced = 0;      // requests ended in favour of another client's
   int64_t num_steps = 0;
+  int64_t num_rounds =
+      0;  // commands taken, a step perhaps, and told: what a hung engine does not end
   int64_t num_prompt_tokens = 0;
   int64_t num_cached_tokens = 0;
   int64_t num_generated_tokens = 0;

@@ -200,6 +200,16 @@ TensorView Checkpoint::View(std::string_view name) const {
   return it->second.view;
 }
 
+int64_t Checkpoint::NumBytes(std::string_view prefix) const {
+  int64_t bytes = 0;
+  for (const auto& [name, location] : tensors_) {
+    if (std::string_view(name).substr(0, prefix.size()) == prefix) {
+      bytes += static_cast<int64_t>(location.view.num_bytes());
+    }
+  }
+  return bytes;
+}
+
 void Checkpoint::Release(std::string_view name) const {
   const auto it = tensors_.find(name);
   VL2_CHECK(it != tensors_.end()) << name;

@@ -46,6 +46,8 @@ class Checkpoint {
   TensorView View(std::string_view name) const;
   // The type in which a model keeps that tensor: not the view's where it is to be converted.
   DType KeptType(std::string_view name) const;
+  // Bytes of all tensors whose names begin with `prefix`, as stored.
+  int64_t NumBytes(std::string_view prefix) const;
   // Gives a tensor's mapped pages back to the system, after its weights were copied.
   void Release(std::string_view name) const;
 

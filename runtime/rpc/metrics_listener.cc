@@ -50,6 +50,16 @@ void Send(mg_connection* connection, std::string_view status, std::string_view t
   mg_write(connection, body.data(), body.size());
 }
 
+int SendHealth(mg_connection* connection, const absl::Status& status, const char* good) {
+  if (status.ok()) {
+    Send(connection, "200 OK", "text/plain", Cat(good, "\n"));
+    return 200;
+  }
+  Send(connection, "503 Service Unavailable", "text/plain",
+       Cat("not ", good, ": ", Message(status), "\n"));
+  return 503;
+}
+
 // Connects and leaves.
 void Knock(const std::string& address) {
   const auto where = ParseHostPort(address);
@@ -70,10 +80,10 @@ void Knock(const std::string& address) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<MetricsListener>> MetricsListener::Start(
-    const std::string& listen, const Metrics& metrics, std::function<bool()> ready) {
+    const std::string& listen, const Metrics& metrics, const ServiceHealth& health) {
   VL2_ASSIGN_OR_RETURN(HostPort address, ParseHostPort(listen));
   VL2_ASSIGN_OR_RETURN(const std::vector<std::string> addresses, NumericAddresses(address));
-  std::unique_ptr<MetricsListener> listener(new MetricsListener(metrics, std::move(ready)));
+  std::unique_ptr<MetricsListener> listener(new MetricsListener(metrics, health));
   for (const std::string& numeric : addresses) {
     const char* options[] = {"listening_ports",    numeric.c_str(), "num_threads", "2",
                              "request_timeout_ms", "5000",          nullptr};
@@ -123,17 +133,11 @@ int MetricsListener::Answer(mg_connection* connection, void* self) {
          listener.metrics_.Text());
     return 200;
   }
-  if (path == "/healthz") {
-    Send(connection, "200 OK", "text/plain", "ok\n");
-    return 200;
+  if (path == "/livez" || path == "/healthz") {
+    return SendHealth(connection, listener.health_.Live(), "alive");
   }
-  if (path == "/readyz") {
-    const bool ready = listener.ready_();
-    Send(connection, ready ? "200 OK" : "503 Service Unavailable", "text/plain",
-         ready ? "ready\n" : "not ready\n");
-    return ready ? 200 : 503;
-  }
-  Send(connection, "404 Not Found", "text/plain", "see /metrics, /healthz and /readyz\n");
+  if (path == "/readyz") return SendHealth(connection, listener.health_.Ready(), "ready");
+  Send(connection, "404 Not Found", "text/plain", "see /metrics, /livez and /readyz\n");
   return 404;
 }
 

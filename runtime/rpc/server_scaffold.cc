@@ -44,7 +44,6 @@ void SetChannelArguments(const ServerOptions& options, grpc::ServerBuilder& buil
 
 absl::Status ServerOptions::Validate() const {
   VL2_RETURN_IF_ERROR(ParseHostPort(listen));
-  if (!metrics_listen.empty()) VL2_RETURN_IF_ERROR(ParseHostPort(metrics_listen));
   if (drain_timeout_ms < 0 || drain_timeout_ms > 3'600'000) {
     return InvalidArgument("drain_timeout_ms ", drain_timeout_ms, " is outside [0, 3600000]");
   }
@@ -63,16 +62,9 @@ absl::Status ServerOptions::Validate() const {
 }
 
 absl::StatusOr<std::unique_ptr<ServerScaffold>> ServerScaffold::Start(
-    const ServerOptions& options, const std::vector<grpc::Service*>& services,
-    const Metrics& metrics) {
+    const ServerOptions& options, const std::vector<grpc::Service*>& services, MetricsPort& port) {
   VL2_RETURN_IF_ERROR(options.Validate());
-  std::unique_ptr<ServerScaffold> scaffold(new ServerScaffold(options));
-  if (!options.metrics_listen.empty()) {
-    VL2_ASSIGN_OR_RETURN(scaffold->metrics_, MetricsListener::Start(options.metrics_listen, metrics,
-                                                                    [raw = scaffold.get()] {
-                                                                      return raw->serving_.load();
-                                                                    }));
-  }
+  std::unique_ptr<ServerScaffold> scaffold(new ServerScaffold(options, port.health()));
   static const bool plugins = [] {
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
@@ -87,12 +79,12 @@ absl::StatusOr<std::unique_ptr<ServerScaffold>> ServerScaffold::Start(
   if (scaffold->server_ == nullptr || scaffold->port_ == 0) {
     return absl::UnavailableError(Cat("cannot listen on ", options.listen));
   }
-  scaffold->SetServing(false);
+  scaffold->server_->GetHealthCheckService()->SetServingStatus(false);
   VL2_ASSIGN_OR_RETURN(HostPort address, ParseHostPort(options.listen));
   address.port = scaffold->port_;
   scaffold->address_ = address.ToString();
   const std::string line = Cat("listening ", options.service_name, " ", scaffold->address_,
-                               " metrics ", scaffold->metrics_ ? scaffold->metrics_address() : "-");
+                               " metrics ", port.address().empty() ? "-" : port.address());
   VL2_RETURN_IF_ERROR(WritePortFile(options.port_file, line));
   Log(Severity::kInfo, line);
   return scaffold;
@@ -103,7 +95,10 @@ ServerScaffold::~ServerScaffold() {
 }
 
 void ServerScaffold::SetServing(bool serving) {
-  serving_ = serving;
+  if (serving) health_.SetState(ServiceHealth::State::kServing);
+  if (!serving && health_.state() == ServiceHealth::State::kServing) {
+    health_.SetState(ServiceHealth::State::kDraining);
+  }
   server_->GetHealthCheckService()->SetServingStatus(serving);
 }
 

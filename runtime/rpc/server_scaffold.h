@@ -1,13 +1,14 @@
 // ServerScaffold: what every gRPC server of the project has: listeners, health (grpc.health.v1),
-// reflection, limits, keepalive, the metrics listener, and a drain that loses no answer.
+// reflection, limits, keepalive, and a drain that loses no answer.
 //
 //   TerminationSignal signal;                       // first thing in main
-//   auto server = ServerScaffold::Start(options, {&service}, metrics);
+//   MetricsPort port;                               // opened before anything is loaded
+//   auto server = ServerScaffold::Start(options, {&service}, port);
 //   (*server)->SetServing(true);
 //   signal.Wait();
 //   (*server)->Drain();                             // then stop engines, destroy services
 //
-// Owns: the server and the metrics listener. The services, and what they use, outlive Drain().
+// Owns: the server. The metrics port, the services, and what they use, outlive Drain().
 // Threading: thread-safe.
 #pragma once
 
@@ -19,15 +20,13 @@
 
 #include "absl/status/statusor.h"
 #include "grpcpp/server.h"
-#include "runtime/rpc/metrics.h"
-#include "runtime/rpc/metrics_listener.h"
+#include "runtime/rpc/metrics_port.h"
 
 namespace vl2 {
 
 struct ServerOptions {
   std::string service_name = "";       // for the log and the port file, such as "lm_service"
   std::string listen = "127.0.0.1:0";  // host:port; port 0: any free one
-  std::string metrics_listen = "";     // the same, for /metrics and /healthz; empty: none
   // Gets the line "listening <service> HOST:PORT metrics HOST:PORT" once both are open; empty:
   // none.
   std::string port_file = "";
@@ -47,15 +46,12 @@ class ServerScaffold {
   // Listens at once, not serving yet as far as health checks hear. UNAVAILABLE when an address
   // cannot be bound (another process has it).
   static absl::StatusOr<std::unique_ptr<ServerScaffold>> Start(
-      const ServerOptions& options, const std::vector<grpc::Service*>& services,
-      const Metrics& metrics);
+      const ServerOptions& options, const std::vector<grpc::Service*>& services, MetricsPort& port);
   // Drains without patience when Drain was not called.
   ~ServerScaffold();
 
   // host:port as listened on, with the port in use.
   const std::string& address() const { return address_; }
-  // The same; empty without a metrics listener.
-  std::string metrics_address() const { return metrics_ ? metrics_->address() : ""; }
   int port() const { return port_; }
 
   // What health checks and /readyz say.
@@ -74,15 +70,15 @@ class ServerScaffold {
   void Drain(int64_t timeout_ms);
 
  private:
-  explicit ServerScaffold(const ServerOptions& options) : options_(options) {}
+  ServerScaffold(const ServerOptions& options, ServiceHealth& health)
+      : options_(options), health_(health) {}
 
   const ServerOptions options_;
-  std::atomic<bool> serving_{false};
+  ServiceHealth& health_;
   std::atomic<bool> drained_{false};
   std::string address_;
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
-  std::unique_ptr<MetricsListener> metrics_;
 };
 
 }  // namespace vl2

@@ -83,9 +83,9 @@ class Cluster:
         self.grpc = self.gateway.fields[4]
         self.metrics = self.gateway.fields[6]
         deadline = time.monotonic() + 60
-        while wait and self.request("GET", "/readyz")[0] != 200:
+        while wait and self.request("GET", "/readyz/pools")[0] != 200:
             if time.monotonic() > deadline:
-                raise RuntimeError("not ready: " + str(self.request("GET", "/readyz")))
+                raise RuntimeError("not ready: " + str(self.request("GET", "/readyz/pools")))
             time.sleep(0.05)
 
     def start_lm(self, *flags, listen="127.0.0.1:0"):

@@ -62,7 +62,8 @@ class ServeTest(unittest.TestCase):
         return answer["error"]
 
     def test_small_pages(self):
-        for path, status in [("/healthz", 200), ("/readyz", 200), ("/", 200), ("/v1/models", 200),
+        for path, status in [("/healthz", 200), ("/livez", 200), ("/readyz", 200),
+                             ("/readyz/pools", 200), ("/", 200), ("/v1/models", 200),
                              ("/nothing", 404), ("/v1/chat/completions", 405)]:
             self.assertEqual(self.cluster.request("GET", path)[0], status, path)
         models = json.loads(self.cluster.request("GET", "/v1/models")[2])
@@ -383,13 +384,15 @@ class MismatchTest(unittest.TestCase):
         cluster = Cluster(BIN, vision_flags=["--model=" + other], wait=False)
         self.addCleanup(cluster.stop)
         deadline = time.monotonic() + 20
-        while b"different models" not in cluster.request("GET", "/readyz")[2]:
+        while b"no model has replicas of both" not in cluster.request("GET", "/readyz/pools")[2]:
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.05)
-        self.assertEqual(cluster.request("GET", "/readyz")[0], 503)
-        status, answer = cluster.chat(ask("Hi"))
+        self.assertEqual(cluster.request("GET", "/readyz/pools")[0], 503)
+        self.assertEqual(cluster.request("GET", "/readyz")[0], 200, "the gateway itself is well")
+        status, answer = cluster.chat(ask(image_part("scene_640x480.png"), "Hi"))
         self.assertEqual(status, 503)
-        self.assertIn("different models", answer["error"]["message"])
+        self.assertIn("no model has replicas of both", answer["error"]["message"])
+        self.assertEqual(cluster.chat(ask("Hi"))[0], 200, "text needs no vision service")
 
 
 class FailoverTest(unittest.TestCase):

@@ -6,11 +6,11 @@
 #include <cstdio>
 #include <iostream>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
+#include "runtime/base/cpu_quota.h"
 #include "runtime/base/status.h"
 #include "runtime/base/usage.h"
 #include "runtime/checkpoint/checkpoint.h"
@@ -83,7 +83,7 @@ void Print(const char* what, const std::vector<float>& expected, const std::vect
 
 absl::Status Compare(const std::string& dir) {
   VL2_ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(dir));
-  ThreadPool pool(static_cast<int>(std::thread::hardware_concurrency()));
+  ThreadPool pool(UsableCores());
   const Outputs cpu = Run(*checkpoint, "cpu", pool);
   const Outputs ref = Run(*checkpoint, "ref", pool);
   if (absl::GetFlag(FLAGS_vision)) Print("tile embeddings", ref.embeddings, cpu.embeddings);

@@ -2,11 +2,11 @@
 #include <filesystem>
 #include <iostream>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
+#include "runtime/base/cpu_quota.h"
 #include "runtime/base/status.h"
 #include "runtime/base/usage.h"
 #include "tools/golden_check/checks.h"
@@ -52,7 +52,7 @@ absl::StatusOr<GoldenOptions> ReadFlags(const std::string& dir) {
                            ThreadPool::kMaxThreads, "]");
   }
   if (options.num_threads == 0) {
-    options.num_threads = static_cast<int>(std::thread::hardware_concurrency());
+    options.num_threads = UsableCores();
   }
   return options;
 }

@@ -5,11 +5,11 @@
 #include <cstdio>
 #include <iostream>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
+#include "runtime/base/cpu_quota.h"
 #include "runtime/base/json.h"
 #include "runtime/base/status.h"
 #include "runtime/base/usage.h"
@@ -65,7 +65,7 @@ void ShowProgress(int64_t written, int64_t total) {
 absl::Status Run(const std::string& out) {
   VL2_ASSIGN_OR_RETURN(const RandomCheckpointOptions options, ReadFlags());
   const int threads = absl::GetFlag(FLAGS_threads);
-  ThreadPool pool(threads > 0 ? threads : static_cast<int>(std::thread::hardware_concurrency()));
+  ThreadPool pool(threads > 0 ? threads : UsableCores());
   return WriteRandomCheckpoint(options, out, pool, ShowProgress);
 }
 

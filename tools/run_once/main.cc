@@ -7,12 +7,12 @@
 #include <iostream>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
 #include "lm_service/engine/engine.h"
+#include "runtime/base/cpu_quota.h"
 #include "runtime/base/json.h"
 #include "runtime/base/status.h"
 #include "runtime/base/usage.h"
@@ -80,8 +80,7 @@ absl::StatusOr<Loaded> Load(const std::string& dir) {
   VL2_ASSIGN_OR_RETURN(const Json processor, ParseJsonFile(dir + "/processor_config.json"));
   VL2_ASSIGN_OR_RETURN(loaded.processor, ParseImageProcessorConfig(processor));
   const int threads = absl::GetFlag(FLAGS_threads);
-  loaded.pool = std::make_unique<ThreadPool>(
-      threads > 0 ? threads : static_cast<int>(std::thread::hardware_concurrency()));
+  loaded.pool = std::make_unique<ThreadPool>(threads > 0 ? threads : UsableCores());
   VL2_ASSIGN_OR_RETURN(loaded.ops, MakeOps(absl::GetFlag(FLAGS_ops), loaded.pool.get()));
 
   const LoadProgress progress = [](int64_t bytes) {

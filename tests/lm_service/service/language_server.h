@@ -50,7 +50,7 @@ class LanguageServer {
     info.set_hidden_size(model_->hidden());
     service_ =
         std::make_unique<LanguageServiceImpl>(service_options, *engine_, engine_metrics_, info);
-    server_ = *ServerScaffold::Start(server_options, {service_.get()}, metrics_);
+    server_ = *ServerScaffold::Start(server_options, {service_.get()}, port_);
     service_->SetAddress(server_->address());
     server_->SetServing(true);
   }
@@ -106,7 +106,8 @@ class LanguageServer {
   std::unique_ptr<Checkpoint> checkpoint_;
   std::unique_ptr<Ops> ops_;
   std::unique_ptr<LanguageModel> model_;
-  Metrics metrics_;
+  MetricsPort port_;
+  Metrics& metrics_ = port_.metrics();
   EngineMetrics engine_metrics_{metrics_};
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<LanguageServiceImpl> service_;

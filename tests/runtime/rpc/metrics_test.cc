@@ -8,8 +8,10 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "runtime/base/status.h"
 #include "runtime/rpc/host_port.h"
 #include "runtime/rpc/metrics_listener.h"
+#include "runtime/rpc/metrics_port.h"
 
 namespace vl2 {
 namespace {
@@ -63,26 +65,40 @@ std::string Ask(const std::string& address, const std::string& request_line) {
 TEST(MetricsListenerTest, Answers) {
   Metrics metrics;
   metrics.Counter("vl2_calls_total", "Calls.").Add(4);
-  bool ready = false;
-  auto listener = MetricsListener::Start("localhost:0", metrics, [&] { return ready; });
+  ServiceHealth health;
+  auto listener = MetricsListener::Start("localhost:0", metrics, health);
   ASSERT_TRUE(listener.ok()) << listener.status();
   const std::string address =
       "127.0.0.1:" + std::to_string(ParseHostPort((*listener)->address())->port);
   EXPECT_THAT(Ask(address, "GET /metrics"), HasSubstr("\r\n\r\n# HELP vl2_calls_total Calls."));
   EXPECT_THAT(Ask(address, "GET /metrics"), HasSubstr("vl2_calls_total 4"));
-  EXPECT_THAT(Ask(address, "GET /healthz"), StartsWith("HTTP/1.1 200"));
+  health.SetLoadProgress(0.25);
+  EXPECT_THAT(Ask(address, "GET /livez"), StartsWith("HTTP/1.1 200")) << "loading is no illness";
   EXPECT_THAT(Ask(address, "GET /readyz"), StartsWith("HTTP/1.1 503"));
-  ready = true;
+  EXPECT_THAT(Ask(address, "GET /readyz"), HasSubstr("not ready: loading, 25%"));
+  health.SetState(ServiceHealth::State::kServing);
   EXPECT_THAT(Ask(address, "GET /readyz"), StartsWith("HTTP/1.1 200"));
+  absl::Status alive;
+  health.AddCheck([&alive] { return alive; });
+  EXPECT_THAT(Ask(address, "GET /livez"), StartsWith("HTTP/1.1 200"));
+  alive = absl::UnavailableError("no step");
+  for (const char* request : {"GET /livez", "GET /healthz"}) {
+    EXPECT_THAT(Ask(address, request), StartsWith("HTTP/1.1 503")) << request;
+    EXPECT_THAT(Ask(address, request), HasSubstr("not alive: no step")) << request;
+  }
+  EXPECT_THAT(Ask(address, "GET /readyz"), StartsWith("HTTP/1.1 200")) << "one is not the other";
+  health.SetState(ServiceHealth::State::kDraining);
+  EXPECT_THAT(Ask(address, "GET /readyz"), HasSubstr("shutting down"));
   EXPECT_THAT(Ask(address, "GET /etc/passwd"), StartsWith("HTTP/1.1 404"));
   EXPECT_THAT(Ask(address, "POST /metrics"), StartsWith("HTTP/1.1 405"));
 }
 
 TEST(MetricsListenerTest, RefusesAnAddressInUse) {
   Metrics metrics;
-  auto first = MetricsListener::Start("127.0.0.1:0", metrics, [] { return true; });
+  const ServiceHealth health;
+  auto first = MetricsListener::Start("127.0.0.1:0", metrics, health);
   ASSERT_TRUE(first.ok()) << first.status();
-  auto second = MetricsListener::Start((*first)->address(), metrics, [] { return true; });
+  auto second = MetricsListener::Start((*first)->address(), metrics, health);
   EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
 }
 
@@ -94,6 +110,33 @@ TEST(HostPortTest, Parses) {
                            "host:1x", "[]:1"}) {
     EXPECT_FALSE(ParseHostPort(text).ok()) << text;
   }
+}
+
+TEST(MetricsPortTest, TellsOfTheProcess) {
+  MetricsPort port;
+  ASSERT_TRUE(port.Open("127.0.0.1:0").ok());
+  port.SetThreads(3);
+  port.SetModelId("m");
+  const std::string text = Ask(port.address(), "GET /metrics");
+  for (const char* sample :
+       {"process_cpu_seconds_total ", "process_resident_memory_bytes ", "process_open_fds ",
+        "process_max_fds ", "process_start_time_seconds ", "vl2_threads 3", "vl2_load_progress 0",
+        "vl2_draining 0", "vl2_model_info{model_id=\"m\"} 1", "vl2_build_info{version=\""}) {
+    EXPECT_THAT(text, HasSubstr(std::string("\n") + sample));
+  }
+}
+
+TEST(StallCheckTest, FailsWhenWorkMakesNoProgress) {
+  using std::chrono::seconds;
+  StallCheck check("step", seconds(60));
+  const auto begin = StallCheck::Clock::now();
+  EXPECT_TRUE(check.Check(true, 5, begin).ok());
+  EXPECT_TRUE(check.Check(true, 5, begin + seconds(59)).ok());
+  EXPECT_THAT(Message(check.Check(true, 5, begin + seconds(61))), HasSubstr("no step has ended"));
+  EXPECT_TRUE(check.Check(true, 6, begin + seconds(62)).ok()) << "progress";
+  EXPECT_TRUE(check.Check(false, 6, begin + seconds(500)).ok()) << "nothing to do";
+  EXPECT_TRUE(check.Check(true, 6, begin + seconds(559)).ok()) << "work that came a moment ago";
+  EXPECT_FALSE(check.Check(true, 6, begin + seconds(560)).ok());
 }
 
 }  // namespace

@@ -49,26 +49,25 @@ grpc::Status Call(const std::string& address) {
 }
 
 TEST(ServerScaffoldTest, ListensAndTellsWhere) {
-  Metrics metrics;
+  MetricsPort metrics;
   SlowService service(0);
   const std::string port_file = testing::TempDir() + "/scaffold_ports";
-  auto server = ServerScaffold::Start(
-      {.service_name = "lm_service", .metrics_listen = "127.0.0.1:0", .port_file = port_file},
-      {&service}, metrics);
+  ASSERT_TRUE(metrics.Open("127.0.0.1:0").ok());
+  auto server = ServerScaffold::Start({.service_name = "lm_service", .port_file = port_file},
+                                      {&service}, metrics);
   ASSERT_TRUE(server.ok()) << server.status();
   EXPECT_TRUE(Call((*server)->address()).ok());
   std::ifstream file(port_file);
   std::string line;
   std::getline(file, line);
-  EXPECT_EQ(line, "listening lm_service " + (*server)->address() + " metrics " +
-                      (*server)->metrics_address());
+  EXPECT_EQ(line, "listening lm_service " + (*server)->address() + " metrics " + metrics.address());
   auto second =
       ServerScaffold::Start({.service_name = "x", .listen = (*server)->address()}, {}, metrics);
   EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
 }
 
 TEST(ServerScaffoldTest, DrainLetsRunningCallsFinish) {
-  Metrics metrics;
+  MetricsPort metrics;
   SlowService service(400);
   auto server = ServerScaffold::Start({.service_name = "x"}, {&service}, metrics);
   ASSERT_TRUE(server.ok()) << server.status();
@@ -85,7 +84,7 @@ TEST(ServerScaffoldTest, DrainLetsRunningCallsFinish) {
 }
 
 TEST(ServerScaffoldTest, DrainCancelsWhatTakesTooLong) {
-  Metrics metrics;
+  MetricsPort metrics;
   SlowService service(20'000);
   auto server = ServerScaffold::Start({.service_name = "x"}, {&service}, metrics);
   ASSERT_TRUE(server.ok()) << server.status();
@@ -100,7 +99,7 @@ TEST(ServerScaffoldTest, DrainCancelsWhatTakesTooLong) {
 }
 
 TEST(ServerScaffoldTest, ClientsAreAskedToMoveBeforeTheServerGoes) {
-  Metrics metrics;
+  MetricsPort metrics;
   SlowService service(0);
   auto server = ServerScaffold::Start({.service_name = "x", .max_connection_age_ms = 300},
                                       {&service}, metrics);
@@ -131,7 +130,7 @@ TEST(ServerScaffoldTest, ClientsAreAskedToMoveBeforeTheServerGoes) {
 }
 
 TEST(ServerScaffoldTest, RefusesBadOptions) {
-  Metrics metrics;
+  MetricsPort metrics;
   EXPECT_THAT(Message(ServerScaffold::Start({.listen = "nowhere"}, {}, metrics).status()),
               HasSubstr("'nowhere'"));
   EXPECT_THAT(Message(ServerScaffold::Start({.drain_timeout_ms = -1}, {}, metrics).status()),

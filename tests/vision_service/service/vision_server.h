@@ -46,7 +46,7 @@ class VisionServer {
     info.set_model_id(*checkpoint_->ModelId());
     info.set_hidden_size(encoder_->hidden());
     service_ = std::make_unique<VisionServiceImpl>(service_options, *engine_, *peers_, info);
-    server_ = *ServerScaffold::Start({.service_name = "vision"}, {service_.get()}, metrics_);
+    server_ = *ServerScaffold::Start({.service_name = "vision"}, {service_.get()}, port_);
     stub_ = v1::VisionService::NewStub(
         grpc::CreateChannel(server_->address(), grpc::InsecureChannelCredentials()));
   }
@@ -83,7 +83,8 @@ class VisionServer {
   ImageProcessorConfig processor_;
   std::unique_ptr<Ops> ops_;
   std::unique_ptr<VisionEncoder> encoder_;
-  Metrics metrics_;
+  MetricsPort port_;
+  Metrics& metrics_ = port_.metrics();
   std::unique_ptr<VisionEngine> engine_;
   std::unique_ptr<PeerAllowList> peers_;
   std::unique_ptr<VisionServiceImpl> service_;

@@ -50,7 +50,7 @@ class Services:
         url = "http://" + http_address
         client = Client(url)
         deadline = time.monotonic() + 60
-        while client.get("/readyz")[0] != 200:
+        while client.get("/readyz/pools")[0] != 200:
             if time.monotonic() > deadline:
                 raise RuntimeError("the gateway at %s is not ready after 60 s" % url)
             time.sleep(0.1)
