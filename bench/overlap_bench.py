@@ -51,9 +51,9 @@ class Timeline(threading.Thread):
 
     def __init__(self, cluster):
         super().__init__(daemon=True)
-        self.sources = [(cluster.vision[0], "vl2_vision_encoded_tiles_total", "tiles encoded"),
-                        (cluster.lm[0], "vl2_lm_upload_bytes_total", "MB uploaded"),
-                        (cluster.lm[0], "vl2_lm_prefilled_tokens_total", "tokens prefilled")]
+        self.sources = [(cluster.vision[0], "vl2_vision_tiles_encoded_total", "tiles encoded"),
+                        (cluster.lm[0], "vl2_language_upload_bytes_total", "MB uploaded"),
+                        (cluster.lm[0], 'vl2_language_step_tokens_sum{kind="prefill"}', "tokens prefilled")]
         self.cluster, self.events, self.running = cluster, [], True
         self.start_values = {name: cluster.metric(process, metric) for process, metric, name in self.sources}
         self.begin = time.monotonic()

@@ -194,35 +194,34 @@ void RaiseFileLimit(int64_t max_connections) {
       {{"limit", static_cast<int64_t>(limit.rlim_cur)}, {"max_connections", max_connections}});
 }
 
-void WatchUpstreams(Metrics& metrics, const Upstreams& upstreams, const ChatServiceImpl& chat,
+void WatchUpstreams(Metrics& metrics, const Upstreams& upstreams,
                     const std::atomic<int64_t>& num_waiting) {
   metrics.AddSource([&](MetricSamples& samples) {
     for (const auto& [name, set] : {std::pair("language", &upstreams.language_replicas()),
                                     std::pair("vision", &upstreams.vision_replicas())}) {
       for (const ReplicaHealth health : kReplicaHealths) {
-        samples.Gauge("vl2_gateway_replicas", "Replicas by state", set->num_replicas(health),
+        samples.Gauge("vl2_gateway_replicas", "Replicas by state.", set->num_replicas(health),
                       {{"service", name}, {"state", NameOf(health)}});
       }
-      samples.Counter("vl2_gateway_resolve_failures_total", "Names that could not be resolved",
+      samples.Counter("vl2_gateway_resolve_failures_total",
+                      "Attempts to resolve names that failed.",
                       static_cast<double>(set->num_resolve_failures()), {{"service", name}});
-      samples.Gauge("vl2_gateway_upstream_calls", "Calls under way at replicas",
+      samples.Gauge("vl2_gateway_upstream_calls", "Calls under way at replicas.",
                     static_cast<double>(set->num_outstanding()), {{"service", name}});
     }
     int num_complete = 0, num_incomplete = 0;
     for (const auto& [model_id, pool] : upstreams.pools()) {
       ++(pool.complete() ? num_complete : num_incomplete);
     }
-    samples.Gauge("vl2_gateway_pools", "Models by whether both services have a replica of them",
+    samples.Gauge("vl2_gateway_pools", "Models by whether both services have a replica of them.",
                   num_complete, {{"state", "complete"}});
-    samples.Gauge("vl2_gateway_pools", "Models by whether both services have a replica of them",
+    samples.Gauge("vl2_gateway_pools", "Models by whether both services have a replica of them.",
                   num_incomplete, {{"state", "incomplete"}});
-    samples.Gauge("vl2_gateway_waiting_for_replicas", "Requests that wait for a complete pool",
+    samples.Gauge("vl2_gateway_waiting_for_replicas", "Chat requests that wait for replicas.",
                   static_cast<double>(num_waiting));
-    samples.Gauge("vl2_gateway_ready", "1 when requests can be served", upstreams.Ready().ok());
-    samples.Gauge("vl2_gateway_grpc_requests_in_flight", "Chat requests over gRPC being served",
-                  static_cast<double>(chat.admission().num_in_flight()));
-    samples.Gauge("vl2_gateway_grpc_held_bytes", "Bytes of chat requests over gRPC",
-                  static_cast<double>(chat.admission().num_bytes()));
+    samples.Gauge("vl2_gateway_waiting_for_replicas_limit", "These at most: all in flight.",
+                  static_cast<double>(2 * absl::GetFlag(FLAGS_max_in_flight)));
+    samples.Gauge("vl2_gateway_ready", "1 when there is a complete pool.", upstreams.Ready().ok());
   });
 }
 
@@ -266,16 +265,17 @@ absl::Status Run(TerminationSignal& signal) {
   backend.prepare = absl::GetFlag(FLAGS_prepare);
 
   const auto pools = [&upstreams] { return upstreams->Ready(); };
+  GatewayMetrics metrics(port.metrics());
+  backend.observer = &metrics;
   ChatServiceImpl chat(
-      options.chat, backend, [&upstreams] { return upstreams->ModelInfo(); },
+      options.chat, backend, metrics, [&upstreams] { return upstreams->ModelInfo(); },
       [&upstreams] { return upstreams->ClusterInfo(); });
-  WatchUpstreams(port.metrics(), *upstreams, chat, num_waiting);
+  WatchUpstreams(port.metrics(), *upstreams, num_waiting);
   TimerCheck timers_run(timers);
   port.health().AddCheck([&timers_run] { return timers_run.Check(); });
   const MetricsPort::Closer closer(port);
   VL2_ASSIGN_OR_RETURN(const auto server, ServerScaffold::Start(options.grpc, {&chat}, port));
-  VL2_ASSIGN_OR_RETURN(const auto http,
-                       HttpServer::Start(options.http, backend, port.metrics(), pools));
+  VL2_ASSIGN_OR_RETURN(const auto http, HttpServer::Start(options.http, backend, metrics, pools));
   const std::string line = Cat("listening gateway ", http->address(), " grpc ", server->address(),
                                " metrics ", port.address().empty() ? "-" : port.address());
   VL2_RETURN_IF_ERROR(WritePortFile(options.port_file, line));

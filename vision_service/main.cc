@@ -165,15 +165,19 @@ absl::Status Run(TerminationSignal& signal) {
     port.health().SetLoadProgress(static_cast<double>(bytes) / num_bytes);
   });
 
+  VisionMetrics metrics(port.metrics());
+  options.engine.on_encoded = [&metrics](const EncodingTimings& timings) {
+    metrics.OnEncoded(timings);
+  };
+  options.engine.calibrate = true;
   VL2_ASSIGN_OR_RETURN(const auto engine, VisionEngine::Start(options.engine, processor, *encoder));
-  WatchVisionEngine(*engine, port.metrics());
-  WatchPeers(*peers, port.metrics());
+  metrics.Watch(*engine, *peers);
   StallCheck stalled("tile", options.stall_timeout);
   port.health().AddCheck([&] {
     const VisionEngineSnapshot now = engine->snapshot();
     return stalled.Check(now.num_queued_tiles > 0, now.num_encoded_tiles + now.num_cancelled);
   });
-  VisionServiceImpl service(options.service, *engine, *peers, std::move(info));
+  VisionServiceImpl service(options.service, *engine, *peers, metrics, std::move(info));
   const MetricsPort::Closer closer(port);
   VL2_ASSIGN_OR_RETURN(const auto server, ServerScaffold::Start(options.server, {&service}, port));
   service.SetAddress(options.advertise);

@@ -132,7 +132,9 @@ class Exchange {
   ServerState& state() { return *preparation_->state; }
 
   asio::awaitable<ExchangeResult> Answer() {
+    ++state().num_waiting_parses;
     asio::post(state().parse_threads, [preparation = preparation_] {
+      --preparation->state->num_waiting_parses;
       if (!preparation->inbox->closed()) Parse(*preparation);
       preparation->inbox->Push(BodyParsed{});
     });
@@ -294,12 +296,8 @@ class Exchange {
 
   // Every request counts, however it ended.
   void Account() {
-    const double ms = std::chrono::duration<double, std::milli>(Clock::now() - start_).count();
-    state().RequestMs(status_).Observe(ms);
-    if (!end_) return;
-    if (end_->first_token_ms > 0) state().first_token_ms.Observe(end_->first_token_ms);
-    state().prompt_tokens.Add(static_cast<double>(end_->prompt_tokens));
-    state().generated_tokens.Add(static_cast<double>(end_->generated_tokens));
+    const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
+    state().metrics.OnRequestEnd(Api::kHttp, GatewayMetrics::kNoClient, status_, seconds);
   }
 
   static constexpr size_t kMaxFetches = 4;  // at a time

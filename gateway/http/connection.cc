@@ -261,12 +261,14 @@ class Connection : public std::enable_shared_from_this<Connection> {
     }
     if (admitted.ok()) admitted = state_->admission.CheckRoom(exchange.client_id);
     if (!admitted.ok()) {
+      CountRefused(admitted);
       Count(kChatPath, HttpStatusOf(admitted));
       co_return co_await RefuseUnread(admitted);
     }
     exchange.ticket =
         state_->admission.Begin(exchange.client_id, InterruptOf(exchange.inbox), Clock::now());
     const absl::Status read = co_await ReadBody(*parser, *exchange.inbox, *exchange.ticket);
+    if (!read.ok()) CountRefused(read);
     if (absl::IsCancelled(read)) {
       Count(kChatPath, 499);
       co_return false;
@@ -281,6 +283,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     if (buffer_.size() == 0) buffer_.shrink_to_fit();
     const absl::Status entered = exchange.ticket->Enter();
     if (!entered.ok()) {
+      CountRefused(entered);
       Count(kChatPath, HttpStatusOf(entered));
       Response refusal = Error(entered);
       co_return co_await Write(refusal);
@@ -455,8 +458,12 @@ class Connection : public std::enable_shared_from_this<Connection> {
     co_return !error && response.keep_alive();
   }
 
+  void CountRefused(const absl::Status& status) const {
+    state_->metrics.OnRefused(Api::kHttp, GatewayMetrics::kNoClient, status);
+  }
+
   void Count(std::string_view path, int status) const {
-    state_->metrics
+    state_->metrics.metrics()
         .Counter("vl2_gateway_http_requests_total", "HTTP requests answered",
                  {{"path", path == kChatPath ? kChatPath : "other"}, {"code", Cat(status)}})
         .Add();

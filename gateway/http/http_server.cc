@@ -64,7 +64,7 @@ absl::Status HttpOptions::Validate() const {
 }
 
 struct HttpServer::Parts {
-  Parts(const HttpOptions& options, const ChatBackend& backend, Metrics& metrics,
+  Parts(const HttpOptions& options, const ChatBackend& backend, GatewayMetrics& metrics,
         std::function<absl::Status()> pools)
       : state(std::make_shared<ServerState>(options, backend, metrics, std::move(pools))),
         acceptor(asio::make_strand(io)),
@@ -189,34 +189,27 @@ const std::string& HttpServer::address() const { return parts_->address; }
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpOptions& options,
                                                               const ChatBackend& backend,
-                                                              Metrics& metrics,
+                                                              GatewayMetrics& metrics,
                                                               std::function<absl::Status()> pools) {
   VL2_RETURN_IF_ERROR(options.Validate());
   auto parts = std::make_unique<Parts>(options, backend, metrics, std::move(pools));
   VL2_RETURN_IF_ERROR(parts->Listen(options.listen));
-  metrics.AddSource([weak = std::weak_ptr<ServerState>(parts->state)](MetricSamples& samples) {
-    const auto state = weak.lock();
-    if (state == nullptr) return;
-    samples.Gauge("vl2_gateway_connections", "Open HTTP connections",
-                  static_cast<double>(state->num_connections));
-    samples.Gauge("vl2_gateway_idle_connections", "HTTP connections that wait for a request",
-                  static_cast<double>(state->idle.count()));
-    const AdmissionController& admission = state->admission;
-    samples.Gauge("vl2_gateway_requests_in_flight", "Chat requests over HTTP being served",
-                  static_cast<double>(admission.num_in_flight()));
-    samples.Gauge("vl2_gateway_requests_in_flight_limit", "Chat requests over HTTP at most",
-                  static_cast<double>(admission.max_requests()));
-    samples.Gauge("vl2_gateway_bodies_being_read", "Chat requests over HTTP still on the way",
-                  static_cast<double>(admission.num_reading()));
-    samples.Gauge("vl2_gateway_held_body_bytes", "Bytes of chat requests over HTTP",
-                  static_cast<double>(admission.num_bytes()));
-    samples.Gauge("vl2_gateway_held_body_bytes_limit", "Bytes of chat requests over HTTP at most",
-                  static_cast<double>(admission.max_bytes()));
-    samples.Counter("vl2_gateway_requests_ended_for_room_total",
-                    "Chat requests over HTTP ended for another client's",
-                    static_cast<double>(admission.num_ended()));
-    samples.Gauge("vl2_gateway_name_lookups", "Host names of images being looked up",
-                  static_cast<double>(state->fetcher.num_lookups()));
+  metrics.Watch(Api::kHttp, parts->state->admission);
+  metrics.metrics().AddSource([state = parts->state.get()](MetricSamples& samples) {
+    const auto gauge = [&](const char* name, const char* help, int64_t value) {
+      samples.Gauge(name, help, static_cast<double>(value));
+    };
+    gauge("vl2_gateway_connections", "Open HTTP connections.", state->num_connections);
+    gauge("vl2_gateway_connections_limit", "HTTP connections at most.",
+          state->options.max_connections);
+    gauge("vl2_gateway_idle_connections", "HTTP connections that wait for a request.",
+          state->idle.count());
+    gauge("vl2_gateway_parse_queue", "Chat requests over HTTP that wait to be parsed.",
+          state->num_waiting_parses);
+    gauge("vl2_gateway_parse_queue_limit", "These at most.", state->options.max_in_flight);
+    gauge("vl2_gateway_name_lookups", "Host names of images being looked up.",
+          state->fetcher.num_lookups());
+    gauge("vl2_gateway_name_lookups_limit", "These at most.", NameResolver::kMaxLookups);
   });
   asio::co_spawn(parts->acceptor.get_executor(), parts->Accept(), asio::detached);
   for (int i = 0; i < options.num_threads; ++i) {

@@ -24,9 +24,9 @@
 
 #include "absl/status/statusor.h"
 #include "gateway/http/image_fetcher.h"
+#include "gateway/metrics/gateway_metrics.h"
 #include "gateway/session/chat_session.h"
 #include "gateway/session/client_identity.h"
-#include "runtime/rpc/metrics.h"
 
 namespace vl2::gateway {
 
@@ -67,7 +67,7 @@ class HttpServer {
   // serve requests.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const HttpOptions& options,
                                                            const ChatBackend& backend,
-                                                           Metrics& metrics,
+                                                           GatewayMetrics& metrics,
                                                            std::function<absl::Status()> pools);
   ~HttpServer();
 

@@ -20,24 +20,19 @@
 namespace vl2::gateway {
 
 struct ServerState {
-  ServerState(const HttpOptions& options, const ChatBackend& backend, Metrics& metrics,
+  ServerState(const HttpOptions& options, const ChatBackend& backend, GatewayMetrics& metrics,
               std::function<absl::Status()> pools);
-
-  // Milliseconds of requests that ended so.
-  MetricHistogram RequestMs(const absl::Status& status);
 
   const HttpOptions options;
   const ChatBackend backend;
-  Metrics& metrics;
+  GatewayMetrics& metrics;
   const std::function<absl::Status()> pools;
   const WebPageRules web_pages;
-  MetricHistogram first_token_ms;
-  MetricCounter prompt_tokens;
-  MetricCounter generated_tokens;
   ImageFetcher fetcher;
   AdmissionController admission;
   IdleConnections idle;
   std::atomic<int64_t> num_connections{0};
+  std::atomic<int64_t> num_waiting_parses{0};  // at most the requests in flight
   std::atomic<bool> draining{false};
   boost::asio::thread_pool parse_threads;
   // Of the server that owns the executor; goes before it.

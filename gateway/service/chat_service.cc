@@ -19,7 +19,8 @@ namespace {
 class ChatCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                        public std::enable_shared_from_this<ChatCall> {
  public:
-  explicit ChatCall(size_t max_waiting_events) : max_waiting_events_(max_waiting_events) {}
+  ChatCall(size_t max_waiting_events, GatewayMetrics& metrics)
+      : max_waiting_events_(max_waiting_events), metrics_(metrics) {}
 
   // Keeps this alive until OnDone.
   AdmissionController::Ticket& Admit(AdmissionController& admission, const std::string& client) {
@@ -64,6 +65,13 @@ class ChatCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   void OnDone() override {
     CancelSession();
+    const absl::Status status = [this] {
+      MutexLock lock(&mutex_);
+      // A client that left has heard nothing of how its call would have ended.
+      return finished_ && status_ ? *status_ : absl::CancelledError("the client has left");
+    }();
+    metrics_.OnRequestEnd(Api::kGrpc, GatewayMetrics::kNoClient, status,
+                          std::chrono::duration<double>(Clock::now() - start_).count());
     self_.reset();  // may destroy this
   }
 
@@ -122,6 +130,8 @@ class ChatCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   }
 
   const size_t max_waiting_events_;
+  GatewayMetrics& metrics_;
+  const Clock::time_point start_ = Clock::now();
   std::shared_ptr<ChatCall> self_;
   std::unique_ptr<AdmissionController::Ticket> ticket_;
 
@@ -167,7 +177,7 @@ absl::StatusOr<ChatTask> ChatServiceImpl::Admit(const grpc::CallbackServerContex
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* ChatServiceImpl::Chat(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
-  auto call = std::make_shared<ChatCall>(options_.max_waiting_events);
+  auto call = std::make_shared<ChatCall>(options_.max_waiting_events, metrics_);
   const std::string client = ClientId(
       ClientAddress(AddressOfGrpcPeer(context->peer()), Joined(*context, "x-forwarded-for"),
                     Joined(*context, "forwarded"), options_.trusted_proxies));

@@ -13,6 +13,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "gateway/metrics/gateway_metrics.h"
 #include "gateway/session/admission_controller.h"
 #include "gateway/session/chat_session.h"
 #include "gateway/session/client_identity.h"
@@ -44,13 +45,16 @@ class ChatServiceImpl final : public RawChatService {
 
   // `info` asks the model services what they run, `cluster` tells of all of them.
   ChatServiceImpl(const ChatServiceOptions& options, const ChatBackend& backend,
-                  std::function<absl::StatusOr<v1::ModelInfo>()> info,
+                  GatewayMetrics& metrics, std::function<absl::StatusOr<v1::ModelInfo>()> info,
                   std::function<v1::ClusterInfo()> cluster)
       : options_(options),
         backend_(backend),
+        metrics_(metrics),
         info_(std::move(info)),
         cluster_(std::move(cluster)),
-        admission_(options.max_in_flight, options.max_held_bytes) {}
+        admission_(options.max_in_flight, options.max_held_bytes) {
+    metrics.Watch(Api::kGrpc, admission_);
+  }
 
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Chat(grpc::CallbackServerContext* context,
                                                    const grpc::ByteBuffer* request) override;
@@ -74,6 +78,7 @@ class ChatServiceImpl final : public RawChatService {
 
   const ChatServiceOptions options_;
   const ChatBackend backend_;
+  GatewayMetrics& metrics_;
   const std::function<absl::StatusOr<v1::ModelInfo>()> info_;
   const std::function<v1::ClusterInfo()> cluster_;
   AdmissionController admission_;

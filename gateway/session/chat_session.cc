@@ -101,6 +101,9 @@ void ChatSession::Begin() {
       });
     });
   }
+  if (backend_.observer != nullptr) {
+    backend_.observer->OnImages(static_cast<int64_t>(task_.images.size()));
+  }
   Enter();
 }
 
@@ -274,10 +277,36 @@ void ChatSession::OnFirstToken() {
   const Clock::time_point now = Clock::now();
   end_.first_token_ms = MsBetween(start_, now);
   end_.prefill_ms = MsBetween(accepted_at_, now);
+  if (backend_.observer != nullptr) backend_.observer->OnFirstToken(end_.first_token_ms / 1000);
   for (const auto& image : images_) image->OnFirstToken(/*all_arrived=*/task_.num_samples == 1);
 }
 
+void ChatSession::OnImageRetry(const absl::Status& status) {
+  if (backend_.observer != nullptr) backend_.observer->OnRetry("vision", status);
+}
+
+void ChatSession::OnGenerationRetry(const absl::Status& status, bool resumes) {
+  if (backend_.observer == nullptr) return;
+  backend_.observer->OnRetry("language", status);
+  if (resumes) backend_.observer->OnResumed();
+}
+
+ChatStage ChatSession::Stage() const {
+  if (end_.first_token_ms > 0) return ChatStage::kDecode;
+  if (state_ == State::kEntering) return ChatStage::kWaiting;
+  return state_ == State::kGenerating ? ChatStage::kPrefill : ChatStage::kEncoding;
+}
+
 void ChatSession::OnOutput(int sample, Answer::Output output) {
+  if (backend_.observer != nullptr) {
+    const Clock::time_point now = Clock::now();
+    last_output_.resize(static_cast<size_t>(task_.num_samples));
+    Clock::time_point& last = last_output_[static_cast<size_t>(sample)];
+    if (last != Clock::time_point()) {
+      backend_.observer->OnTokenGap(MsBetween(last, now) / 1000);
+    }
+    last = now;
+  }
   if (!output.text.empty() || !output.tokens.empty()) {
     sink_(TextDelta{sample, std::move(output.text), std::move(output.tokens)});
   }
@@ -320,12 +349,16 @@ void ChatSession::ReleaseUpstreams() {
 
 void ChatSession::Finish(absl::Status status) {
   if (state_ == State::kEnded) return;
+  const ChatStage stage = Stage();
   state_ = State::kEnded;
   for (const auto& image : images_) end_.encode_ms = std::max(end_.encode_ms, image->encode_ms());
   if (generation_ != nullptr) end_.generated_tokens = generation_->num_generated_tokens();
   ReleaseUpstreams();
   end_.status = std::move(status);
   end_.total_ms = MsBetween(start_, Clock::now());
+  if (backend_.observer != nullptr) {
+    backend_.observer->OnEnd(end_.status, stage, end_.prompt_tokens, end_.generated_tokens);
+  }
   const ChatSink sink = std::move(sink_);
   sink_ = nullptr;
   sink(end_);

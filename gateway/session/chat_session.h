@@ -27,6 +27,7 @@
 #include "gateway/session/image_delivery.h"
 #include "gateway/session/mailbox.h"
 #include "gateway/session/retry_policy.h"
+#include "gateway/session/session_observer.h"
 #include "gateway/session/timer_queue.h"
 #include "gateway/session/upstream.h"
 #include "text/prompt.h"
@@ -46,6 +47,7 @@ struct ChatBackend {
   };
   std::chrono::milliseconds replica_wait{0};
   std::atomic<int64_t>* num_waiting = nullptr;  // counts those; may be null
+  SessionObserver* observer = nullptr;          // may be null
   // Encoding starts once the prompt has been counted, before the language service asks for it.
   bool prepare = true;
 };
@@ -98,11 +100,13 @@ class ChatSession : public std::enable_shared_from_this<ChatSession>,
   void EmitProgress();
   void Finish(absl::Status status);
   void ReleaseUpstreams();
+  ChatStage Stage() const;
 
   // ImageDelivery::Sink.
   void OnLayout() override;
   void OnKey() override;
   void OnImageProgress() override { EmitProgress(); }
+  void OnImageRetry(const absl::Status& status) override;
   void OnUndeliverable(const absl::Status& status) override { generation_->Replace(status); }
   void OnImageFailed(absl::Status status) override { FinishOrRestart(std::move(status)); }
 
@@ -114,6 +118,7 @@ class ChatSession : public std::enable_shared_from_this<ChatSession>,
   void OnOutput(int sample, Answer::Output output) override;
   void OnSampleEnd(const SampleEnd& end) override { sink_(end); }
   void OnSequenceLost() override;
+  void OnGenerationRetry(const absl::Status& status, bool resumes) override;
   void OnGenerationEnd(absl::Status status) override { FinishOrRestart(std::move(status)); }
 
   const ChatBackend backend_;
@@ -138,6 +143,7 @@ class ChatSession : public std::enable_shared_from_this<ChatSession>,
   std::vector<std::unique_ptr<Generation>> retired_generations_;
   ChatProgress progress_;
   Clock::time_point accepted_at_{};
+  std::vector<Clock::time_point> last_output_;  // by sample; the epoch: none yet
   ChatEnd end_;
 };
 

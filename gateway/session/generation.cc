@@ -227,6 +227,7 @@ void Generation::Fail(const absl::Status& status) {
   state_ = State::kLost;
   ++attempt_;  // what the lost replica may still say is not heard
   sink_->OnSequenceLost();
+  sink_->OnGenerationRetry(status, retry_.late());
   thread_->PostAfter(*pause, [this, attempt = attempt_] {
     if (state_ == State::kLost && attempt == attempt_) Call();
   });

@@ -52,6 +52,8 @@ class Generation {
     virtual void OnSampleEnd(const SampleEnd& end) = 0;
     // The sequence is gone, and with it what it needed. Another one follows.
     virtual void OnSequenceLost() = 0;
+    // It is computed again, after `status`; `resumes` when its answer had begun.
+    virtual void OnGenerationRetry(const absl::Status& status, bool resumes) {}
     // Last: OK after every sample has ended.
     virtual void OnGenerationEnd(absl::Status status) = 0;
   };

@@ -168,6 +168,7 @@ void ImageDelivery::Fail(const absl::Status& status) {
          {"reason", Message(status)}});
     request_.avoid.push_back(stream_->replica());
   }
+  sink_->OnImageRetry(status);
   thread_->PostAfter(*pause, [this] {
     // Meanwhile it may have become unnecessary: the sequence it was for is gone.
     if (state_ == State::kOpening || state_ == State::kDelivering) Open();

@@ -42,6 +42,8 @@ class ImageDelivery {
     virtual void OnLayout() = 0;
     virtual void OnKey() = 0;
     virtual void OnImageProgress() = 0;
+    // It is sent again, after `status`.
+    virtual void OnImageRetry(const absl::Status& status) {}
     // Two vision replicas in a row could not reach the language service.
     virtual void OnUndeliverable(const absl::Status& status) = 0;
     // The end of the request.

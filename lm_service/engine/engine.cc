@@ -214,6 +214,11 @@ void Engine::Run() {
     MutexLock lock(&mutex_);
     snapshot_.num_waiting = scheduler.num_waiting();
     snapshot_.num_running = scheduler.num_running();
+    const Scheduler::Phases phases = scheduler.phases();
+    snapshot_.num_prefill = phases.prefill;
+    snapshot_.num_decode = phases.decode;
+    snapshot_.num_awaiting_embeddings = phases.awaiting_embeddings;
+    snapshot_.num_slot_timeouts = scheduler.num_slot_timeouts();
     snapshot_.num_clients = scheduler.num_clients();
     snapshot_.num_clients_waiting = scheduler.num_clients_waiting();
     snapshot_.num_blocks_in_use = scheduler.num_blocks_in_use();

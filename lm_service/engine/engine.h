@@ -32,6 +32,9 @@ struct EngineSnapshot {
   int64_t pending_upload_bytes = 0;  // of them
   int64_t num_waiting = 0;
   int64_t num_running = 0;
+  int64_t num_prefill = 0;  // of those running, as the two below
+  int64_t num_decode = 0;
+  int64_t num_awaiting_embeddings = 0;
   int64_t num_clients = 0;          // with a sequence
   int64_t num_clients_waiting = 0;  // with a sequence that waits
   int64_t num_blocks = 0;
@@ -40,6 +43,7 @@ struct EngineSnapshot {
   int64_t embedding_bytes = 0;    // reserved on the host
   int64_t num_preemptions = 0;    // since the start, as all below
   int64_t num_displaced = 0;      // requests ended in favour of another client's
+  int64_t num_slot_timeouts = 0;
   int64_t num_steps = 0;
   int64_t num_rounds =
       0;  // commands taken, a step perhaps, and told: what a hung engine does not end

@@ -54,6 +54,7 @@ struct GenerateStats {
   int64_t generated_tokens = 0;
   int64_t num_preemptions = 0;
   bool was_queued = false;
+  bool was_admitted = false;
   double queue_ms = 0;    // from submission to admission, or to the end before it
   double prefill_ms = 0;  // from admission to the first token
   double decode_ms = 0;   // from the first token to the end

@@ -50,6 +50,20 @@ Sequence* Scheduler::Find(uint64_t id) {
   return found;
 }
 
+Scheduler::Phases Scheduler::phases() const {
+  Phases phases;
+  for (const auto& sequence : running_) {
+    if (sequence->prompt_done()) {
+      ++phases.decode;
+    } else if (sequence->ReadyPositions() > sequence->num_prompt_computed()) {
+      ++phases.prefill;
+    } else {
+      ++phases.awaiting_embeddings;
+    }
+  }
+  return phases;
+}
+
 int64_t Scheduler::num_clients_waiting() const {
   std::set<std::string> clients;
   for (const auto& sequence : waiting_) clients.insert(sequence->client());
@@ -95,6 +109,7 @@ Scheduler::Clock::time_point Scheduler::Expire(Clock::time_point now) {
     const int64_t ready = sequence.ReadyPositions();
     if (!sequence.slots_announced() || ready == sequence.num_prompt()) return;
     if (now >= sequence.last_progress() + slot_wait) {
+      ++num_slot_timeouts_;
       expired.emplace_back(
           sequence.id(), absl::UnavailableError(
                              Cat("embeddings for position ", ready, " of ", sequence.num_prompt(),

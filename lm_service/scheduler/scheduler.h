@@ -85,6 +85,14 @@ class Scheduler {
   // For every sequence, waiting ones too.
   void ForEach(const std::function<void(Sequence&)>& visit) const;
 
+  // Admitted sequences by what they do.
+  struct Phases {
+    int64_t prefill = 0;
+    int64_t decode = 0;
+    int64_t awaiting_embeddings = 0;  // nothing of their prompt can be computed before more come
+  };
+  Phases phases() const;
+  int64_t num_slot_timeouts() const { return num_slot_timeouts_; }
   int64_t num_waiting() const { return static_cast<int64_t>(waiting_.size()); }
   int64_t num_running() const { return static_cast<int64_t>(running_.size()); }
   // Clients with a sequence here; with one that waits.
@@ -149,6 +157,7 @@ class Scheduler {
   std::vector<std::unique_ptr<Sequence>> running_;  // in order of admission
   ClientTurns turns_;
   int64_t reserved_bytes_ = 0;
+  int64_t num_slot_timeouts_ = 0;
   int64_t num_preemptions_ = 0;
   int64_t step_number_ = 0;
   double ms_per_row_ = 0;  // of prefill, a running average; 0: not measured yet

@@ -172,6 +172,7 @@ void Sequence::Admit(const std::vector<int32_t>& blocks, Clock::time_point now) 
     admitted_ = now;
     stats_.cached_tokens = num_prompt_computed_;
     stats_.queue_ms = Milliseconds(now - submitted_);
+    stats_.was_admitted = true;
   }
 }
 

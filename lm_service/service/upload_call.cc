@@ -23,13 +23,12 @@ UploadCall* UploadCall::Start(LanguageServiceState& state, v1::UploadSummary& su
 void UploadCall::OnReadDone(bool ok) {
   if (!ok) {
     // The caller has said all, or is gone; then nobody reads the status.
-    Finish(has_header_ ? grpc::Status::OK
-                       : StatusToGrpc(InvalidArgument("the stream ended before its header")));
+    End(has_header_ ? absl::OkStatus() : InvalidArgument("the stream ended before its header"));
     return;
   }
   if (!has_header_) {
     if (const absl::Status status = TakeHeader(); !status.ok()) {
-      Finish(StatusToGrpc(status));
+      End(status);
       return;
     }
     StartRead(&request_);
@@ -67,8 +66,13 @@ void UploadCall::HandOver() {
     // The engine takes what waits before its next step.
     alarm_.Set(std::chrono::system_clock::now() + kRetryPause, [this](bool) { HandOver(); });
   } else {
-    Finish(StatusToGrpc(status));
+    End(status);
   }
+}
+
+void UploadCall::End(const absl::Status& status) {
+  state_.metrics.OnUploadEnd(status);
+  Finish(StatusToGrpc(status));
 }
 
 }  // namespace vl2

@@ -28,6 +28,7 @@ class UploadCall : public grpc::ServerReadReactor<v1::UploadRequest> {
   absl::Status TakeChunk();
   // Hands the chunk in request_ to the engine; tries again a little later when that is full.
   void HandOver();
+  void End(const absl::Status& status);
 
   LanguageServiceState& state_;
   v1::UploadSummary& summary_;

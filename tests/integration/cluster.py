@@ -155,14 +155,13 @@ class Cluster:
 
     # What a service holds for requests: nothing, when there are none.
     HELD = {
-        "gateway": ("vl2_gateway_upstream_calls", "vl2_gateway_requests_in_flight",
-                    "vl2_gateway_grpc_requests_in_flight"),
-        "vision_service": ("vl2_vision_queued_tiles", "vl2_vision_held_images",
+        "gateway": ("vl2_gateway_upstream_calls", "vl2_gateway_in_flight"),
+        "vision_service": ("vl2_vision_tiles_queued", "vl2_vision_held_images",
                            "vl2_vision_held_bytes", "vl2_vision_encodings", "vl2_vision_clients",
-                           "vl2_vision_waiting_headers", "vl2_vision_waiting_decodes",
+                           "vl2_vision_header_queue", "vl2_vision_decode_queue",
                            "vl2_vision_decoding_bytes"),
-        "lm_service": ("vl2_lm_sequences_waiting", "vl2_lm_sequences_running",
-                       "vl2_lm_cache_blocks_in_use", "vl2_lm_embedding_bytes"),
+        "lm_service": ("vl2_language_sequences", 'vl2_language_cache_blocks{state="used"}',
+                       "vl2_language_embedding_bytes"),
     }
 
     def held(self):
@@ -180,14 +179,19 @@ class Cluster:
     def assert_idle(self, seconds=10):
         wait_for(lambda: not self.held(), seconds, lambda: "still held: %s" % self.held())
 
+    def running(self, lm):
+        """Sequences that a language service has admitted."""
+        return self.metric(lm, "vl2_language_sequences") - self.metric(lm, 'vl2_language_sequences{state="waiting"}')
+
     def metric(self, process, name):
-        """Sum of a metric's values over its labels."""
+        """Sum of a metric's values over its labels, or over those that begin as in 'name{label="value"'."""
         connection = http.client.HTTPConnection(process.fields[process.fields.index("metrics") + 1])
         connection.request("GET", "/metrics")
         lines = connection.getresponse().read().decode().splitlines()
         connection.close()
+        family, _, labels = name.rstrip("}").partition("{")
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines
-                   if line.split("{")[0].split(" ")[0] == name)
+                   if line.split("{")[0].split(" ")[0] == family and labels in line)
 
 
 def flag(arguments, name, default):

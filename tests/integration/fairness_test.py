@@ -94,7 +94,7 @@ class FairnessTest(unittest.TestCase):
         alone = statistics.median(ask_once(i) for i in range(5))
         end = self.greedy(make_body, **greedy)
         try:
-            wait_for(lambda: self.cluster.metric(self.cluster.gateway, "vl2_gateway_requests_in_flight") >= 150, 60)
+            wait_for(lambda: self.cluster.metric(self.cluster.gateway, "vl2_gateway_in_flight") >= 150, 60)
             time.sleep(1)
             beside = [ask_once(100 + i) for i in range(5)]
         finally:

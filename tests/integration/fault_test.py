@@ -53,11 +53,10 @@ class FaultTest(unittest.TestCase):
         return [choice["message"]["content"] for choice in answer["choices"]]
 
     def lm(self, name, index=0):
-        return self.cluster.metric(self.cluster.lm[index], "vl2_lm_" + name)
+        return self.cluster.metric(self.cluster.lm[index], "vl2_language_" + name)
 
     def busy_lm(self):
-        return max(self.cluster.lm, key=lambda lm: self.cluster.metric(
-            lm, "vl2_lm_sequences_running"))
+        return max(self.cluster.lm, key=lambda lm: self.cluster.running(lm))
 
     def stop_process(self, process):
         process.process.send_signal(signal.SIGSTOP)
@@ -101,7 +100,7 @@ class CancelTest(FaultTest):
                 crowd = threading.Thread(target=lambda: others.extend(
                     run_all([lambda body=body: cluster.stream(body) for body in bodies])))
                 crowd.start()
-                wait_for(lambda: self.lm("sequences_running") >= 3, 10, "the others do not run")
+                wait_for(lambda: self.cluster.running(self.cluster.lm[0]) >= 3, 10, "the others do not run")
                 # Some luck is needed to meet a short phase; it is proved afterwards.
                 hit = any(phase(attempt) for attempt in range(5))
                 self.assertTrue(crowd.is_alive(), "the others were done before")
@@ -125,19 +124,19 @@ class CancelTest(FaultTest):
         return self.lm("generated_tokens_total") - before
 
     def while_encoding(self, attempt):
-        before = self.vision("cancelled_total")
-        running = self.lm("sequences_running")
+        before = self.vision("abandoned_total")
+        running = self.cluster.running(self.cluster.lm[0])
         client = Client(self.cluster, ask(picture(100 + attempt, 12), "What is it?"))
-        wait_for(lambda: self.vision("queued_tiles") > 0, 10, "nothing is encoded")
-        wait_for(lambda: self.lm("sequences_running") > running, 10, "not in the language service")
+        wait_for(lambda: self.vision("tiles_queued") > 0, 10, "nothing is encoded")
+        wait_for(lambda: self.cluster.running(self.cluster.lm[0]) > running, 10, "not in the language service")
         self.assertEqual(self.cancel(client), 0)
-        wait_for(lambda: self.vision("queued_tiles") == 0, 2, "tiles stay in the queue")
-        return self.vision("cancelled_total") == before + 1
+        wait_for(lambda: self.vision("tiles_queued") == 0, 2, "tiles stay in the queue")
+        return self.vision("abandoned_total") == before + 1
 
     def while_prefilling(self, attempt):
-        running = self.lm("sequences_running")
+        running = self.cluster.running(self.cluster.lm[0])
         client = Client(self.cluster, ask("%d word " % attempt * 600))
-        wait_for(lambda: self.lm("sequences_running") > running, 10, "not admitted")
+        wait_for(lambda: self.cluster.running(self.cluster.lm[0]) > running, 10, "not admitted")
         return self.cancel(client) == 0
 
     def while_decoding(self, attempt):
@@ -203,12 +202,12 @@ class VisionLossTest(FaultTest):
         """A part of the picture has been uploaded, and a part is still to come."""
         wait_for(lambda: self.lm("upload_bytes_total") > before, 20, "no upload")
         self.assertLess(self.lm("upload_bytes_total") - before, self.NUM_BYTES)
-        self.assertGreater(sum(self.cluster.metric(vision, "vl2_vision_queued_tiles")
+        self.assertGreater(sum(self.cluster.metric(vision, "vl2_vision_tiles_queued")
                                for vision in self.cluster.vision), 0)
 
     def busy_vision(self):
         return max(self.cluster.vision, key=lambda vision: self.cluster.metric(
-            vision, "vl2_vision_queued_tiles"))
+            vision, "vl2_vision_tiles_queued"))
 
     def test_killed_while_uploading(self):
         cluster = self.start(num_vision=2, vision_flags=SLOW_VISION)
@@ -332,11 +331,11 @@ class DrainTest(FaultTest):
                 asker = threading.Thread(target=lambda: results.append(
                     cluster.chat(ask(picture(1, 4), "What is it?"))))
                 asker.start()
-                wait_for(lambda: sum(cluster.metric(lm, "vl2_lm_upload_bytes_total")
+                wait_for(lambda: sum(cluster.metric(lm, "vl2_language_upload_bytes_total")
                                      for lm in cluster.lm) > 0, 20, "no upload")
                 replicas = getattr(cluster, leaving)
                 drained = self.busy_lm() if leaving == "lm" else max(
-                    replicas, key=lambda each: cluster.metric(each, "vl2_vision_queued_tiles"))
+                    replicas, key=lambda each: cluster.metric(each, "vl2_vision_tiles_queued"))
                 replicas.remove(drained)
                 if how == "kill":
                     drained.kill()
@@ -358,8 +357,7 @@ class DrainTest(FaultTest):
             cluster.chat(ask(picture(i, 2), "What is it?")))) for i in range(3)]
         for asker in askers:
             asker.start()
-        wait_for(lambda: sum(cluster.metric(lm, "vl2_lm_sequences_running")
-                             for lm in cluster.lm) == 3, 10, "not admitted")
+        wait_for(lambda: sum(cluster.running(lm) for lm in cluster.lm) == 3, 10, "not admitted")
         drained = self.busy_lm()
         cluster.lm.remove(drained)
         self.assertEqual(drained.stop(), 0)

@@ -222,10 +222,10 @@ class ImageUrlTest(unittest.TestCase):
         import json
         connection.request("POST", "/v1/chat/completions", json.dumps(ask(self.base + "/slow")))
         deadline = time.monotonic() + 10
-        while self.cluster.metric(self.cluster.gateway, "vl2_gateway_requests_in_flight") != 1:
+        while self.cluster.metric(self.cluster.gateway, "vl2_gateway_in_flight") != 1:
             self.assertLess(time.monotonic(), deadline)
         connection.sock.close()
-        while self.cluster.metric(self.cluster.gateway, "vl2_gateway_requests_in_flight") != 0:
+        while self.cluster.metric(self.cluster.gateway, "vl2_gateway_in_flight") != 0:
             self.assertLess(time.monotonic(), deadline)
         self.assertEqual(self.cluster.metric(self.cluster.gateway, "vl2_gateway_held_body_bytes"), 0)
 

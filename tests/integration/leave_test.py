@@ -145,7 +145,7 @@ class LeaveTest(unittest.TestCase):
     def nothing_is_left(self):
         gateway = self.cluster.gateway
         self.cluster.assert_idle(30)
-        for name in ("vl2_gateway_held_body_bytes", "vl2_gateway_bodies_being_read", "vl2_gateway_name_lookups"):
+        for name in ("vl2_gateway_held_body_bytes", "vl2_gateway_reading", "vl2_gateway_name_lookups"):
             wait_for(lambda name=name: self.cluster.metric(gateway, name) == 0, 20, name)
         wait_for(lambda: self.cluster.metric(gateway, "vl2_gateway_connections") == 0, 20, "connections")
 
@@ -154,7 +154,7 @@ class LeaveTest(unittest.TestCase):
         data = self.request("text", stream=False, samples=16)
         client = socket.create_connection(self.address)
         client.sendall(data + b"ab")
-        wait_for(lambda: self.cluster.metric(self.cluster.lm[0], "vl2_lm_sequences_running") == 1, 20)
+        wait_for(lambda: self.cluster.running(self.cluster.lm[0]) == 1, 20)
         client.close()
         self.cluster.assert_idle(5)
 
@@ -162,12 +162,12 @@ class LeaveTest(unittest.TestCase):
         def seen():
             _, _, text = self.metrics()
             return sum(float(line.rsplit(" ", 1)[1]) for line in text.decode().splitlines()
-                       if line.startswith('vl2_gateway_request_ms_count{code="cancelled"}'))
+                       if line.startswith('vl2_gateway_requests_total{api="http",client="-",code="cancelled"}'))
 
         before = seen()
         with socket.create_connection(self.address) as client:
             client.sendall(self.request("text", stream=True, samples=16))
-            wait_for(lambda: self.cluster.metric(self.cluster.lm[0], "vl2_lm_sequences_running") == 1, 20)
+            wait_for(lambda: self.cluster.running(self.cluster.lm[0]) == 1, 20)
         wait_for(lambda: seen() == before + 1, 10, "a cancelled request in the latency metric")
 
     def metrics(self):

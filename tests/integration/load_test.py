@@ -75,8 +75,8 @@ class LoadTest(unittest.TestCase):
 
         def watch():
             while not done.is_set():
-                running = cluster.metric(cluster.lm[0], "vl2_lm_sequences_running")
-                in_flight = cluster.metric(cluster.gateway, "vl2_gateway_requests_in_flight")
+                running = cluster.running(cluster.lm[0])
+                in_flight = cluster.metric(cluster.gateway, "vl2_gateway_in_flight")
                 peak["running"] = max(peak["running"], running)
                 peak["in_flight"] = max(peak["in_flight"], in_flight)
                 done.wait(0.02)

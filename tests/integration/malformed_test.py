@@ -227,7 +227,7 @@ class MalformedTest(unittest.TestCase):
                             grpc.StatusCode.INTERNAL)]
         self.assertEqual(wrong, [])
         self.cluster.assert_idle(30)
-        for name in ("vl2_gateway_held_body_bytes", "vl2_gateway_connections", "vl2_gateway_grpc_held_bytes"):
+        for name in ("vl2_gateway_held_body_bytes", "vl2_gateway_connections", "vl2_gateway_in_flight"):
             wait_for(lambda name=name: self.cluster.metric(self.cluster.gateway, name) == 0, 20, name)
 
 

@@ -337,7 +337,7 @@ class SilentStreamsTest(unittest.TestCase):
                 self.assertTrue(chunk, received[-500:])
                 received += chunk
             deadline = time.monotonic() + 60
-            while cluster.metric(cluster.gateway, "vl2_gateway_requests_in_flight") != 0:
+            while cluster.metric(cluster.gateway, "vl2_gateway_in_flight") != 0:
                 self.assertLess(time.monotonic(), deadline)
         finally:
             cluster.vision[0].process.send_signal(signal.SIGCONT)
@@ -408,8 +408,7 @@ class FailoverTest(unittest.TestCase):
             chunks.append(chunk)
             if not lost and len(text_of(chunks)) > 20:
                 lost = True
-                lose(max(self.cluster.lm, key=lambda lm: self.cluster.metric(
-                    lm, "vl2_lm_sequences_running")))
+                lose(max(self.cluster.lm, key=lambda lm: self.cluster.running(lm)))
         self.assertTrue(lost)
         self.assertEqual(chunks[-1], "[DONE]")
         return chunks

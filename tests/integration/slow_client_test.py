@@ -62,8 +62,8 @@ class SlowClientTest(unittest.TestCase):
         for i, client in enumerate(slow):
             told = 64 << 20 if i % 2 else 100
             client.sendall(HEAD + b"Content-Length: %d\r\n\r\n{" % told)
-        wait_for(lambda: cluster.metric(cluster.gateway, "vl2_gateway_bodies_being_read") == 300, 20)
-        self.assertEqual(cluster.metric(cluster.gateway, "vl2_gateway_requests_in_flight"), 0)
+        wait_for(lambda: cluster.metric(cluster.gateway, "vl2_gateway_reading") == 300, 20)
+        self.assertEqual(cluster.metric(cluster.gateway, "vl2_gateway_in_flight"), 0)
         self.assertEqual(cluster.metric(cluster.gateway, "vl2_gateway_held_body_bytes"), 300)
         for _ in range(10):
             for client in slow:
@@ -181,9 +181,9 @@ class SlowClientTest(unittest.TestCase):
             client = self.connect(cluster)
             body = json.dumps(ask([{"type": "image_url", "image_url": {"url": "http://a.test:1/"}}])).encode()
             client.sendall(HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
-            wait_for(lambda: cluster.metric(cluster.gateway, "vl2_gateway_requests_in_flight") == 1, 5)
+            wait_for(lambda: cluster.metric(cluster.gateway, "vl2_gateway_in_flight") == 1, 5)
             client.close()
-            wait_for(lambda: cluster.metric(cluster.gateway, "vl2_gateway_requests_in_flight") == 0, 1)
+            wait_for(lambda: cluster.metric(cluster.gateway, "vl2_gateway_in_flight") == 0, 1)
 
     def test_a_broken_image_is_refused_streamed_or_not(self):
         cluster = self.cluster()
@@ -211,7 +211,7 @@ class SlowClientTest(unittest.TestCase):
         results = []
         waiting = threading.Thread(target=lambda: results.append(cluster.chat(ask(max_tokens=3900))))
         waiting.start()
-        wait_for(lambda: cluster.metric(cluster.gateway, "vl2_gateway_requests_in_flight") == 1, 5)
+        wait_for(lambda: cluster.metric(cluster.gateway, "vl2_gateway_in_flight") == 1, 5)
         cluster.gateway.process.send_signal(signal.SIGTERM)
         waiting.join(20)
         self.assertEqual(results[0][0], 503, results)

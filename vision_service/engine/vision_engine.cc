@@ -65,6 +65,7 @@ absl::StatusOr<std::unique_ptr<VisionEngine>> VisionEngine::Start(
   }
   std::unique_ptr<VisionEngine> engine(new VisionEngine(options, config, encoder));
   VisionEngine* const raw = engine.get();
+  if (options.calibrate) raw->Calibrate();
   engine->threads_.emplace_back([raw] { raw->RunEncoder(); });
   for (int i = 0; i < options.num_decode_threads; ++i) {
     engine->threads_.emplace_back([raw] { raw->RunDecoder(); });
@@ -97,11 +98,19 @@ absl::StatusOr<std::shared_ptr<EncodeSubscription>> VisionEngine::Encode(
   const bool from_cache = encoding != nullptr;
   if (from_cache) {
     ++snapshot_.num_cache_hits;
+    snapshot_.num_tiles_reused += job.plan.num_tiles;
   } else if (const auto it = in_flight_.find(job.content_key); it != in_flight_.end()) {
     ++snapshot_.num_shared;
+    snapshot_.num_tiles_reused += job.plan.num_tiles;
     encoding = it->second;
   } else {
-    VL2_RETURN_IF_ERROR(queued_tiles_.Take(job.client_id, job.plan.num_tiles));
+    if (const absl::Status room = queued_tiles_.Take(job.client_id, job.plan.num_tiles);
+        !room.ok()) {
+      snapshot_.num_tiles_refused += job.plan.num_tiles;
+      return room;
+    }
+    snapshot_.num_tiles_to_encode += job.plan.num_tiles;
+    ++snapshot_.num_misses;
     encoding = std::make_shared<Encoding>(
         job, TileAssembler(job.plan.tiles_wide, job.plan.tiles_high, encoder_.config().tile_side(),
                            encoder_.image_newline(), encoder_.view_seperator()));
@@ -204,7 +213,9 @@ void VisionEngine::EncodeTiles(std::vector<TakenTile>& taken) {
   }
   const int64_t per_tile = encoder_.embeddings_per_tile();
   const Matrix out = out_memory_.Resize(num_tiles * per_tile, hidden_);
+  const Clock::time_point begin = Clock::now();
   encoder_.Encode(tiles, out);
+  TakeSpeed(num_tiles, Milliseconds(begin, Clock::now()) / 1000);
 
   for (int64_t i = 0; i < num_tiles; ++i) {
     const TakenTile& tile = taken[static_cast<size_t>(i)];
@@ -225,12 +236,35 @@ void VisionEngine::EncodeTiles(std::vector<TakenTile>& taken) {
       queued_tiles_.Return(encoding.job.client_id, 1);
       encoding.timings.encode_ms = Milliseconds(encoding.first_taken, Clock::now());
       encoding.num_ready.store(encoding.assembler.num_ready(), std::memory_order_release);
-      if (encoding.assembler.complete()) End(tile.encoding, absl::OkStatus());
+      if (encoding.assembler.complete()) {
+        if (options_.on_encoded) options_.on_encoded(encoding.timings);
+        End(tile.encoding, absl::OkStatus());
+      }
     }
     for (const auto& weak : subscribers) {
       if (const auto subscription = weak.lock()) subscription->on_progress_();
     }
   }
+}
+
+// A mean that forgets: the last ten or so batches count.
+void VisionEngine::TakeSpeed(int64_t num_tiles, double seconds) {
+  const double speed = static_cast<double>(num_tiles) / std::max(seconds, 1e-6);
+  constexpr double kNewShare = 0.2;
+  MutexLock lock(&mutex_);
+  double& mean = snapshot_.tiles_per_second;
+  mean = mean == 0 ? speed : mean + kNewShare * (speed - mean);
+}
+
+void VisionEngine::Calibrate() {
+  const int64_t side = encoder_.image_size();
+  const Matrix pixels = pixels_memory_.Resize(1, 3 * side * side);
+  std::fill_n(pixels.row(0), 3 * side * side, 0.0f);
+  const Matrix out = out_memory_.Resize(encoder_.embeddings_per_tile(), hidden_);
+  const Clock::time_point begin = Clock::now();
+  const float* const tile = pixels.row(0);
+  encoder_.Encode({&tile, 1}, out);
+  TakeSpeed(1, Milliseconds(begin, Clock::now()) / 1000);
 }
 
 bool VisionEngine::IsCached(const std::string& content_key) const {

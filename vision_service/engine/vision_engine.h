@@ -26,11 +26,11 @@
 #include "absl/status/statusor.h"
 #include "runtime/base/mutex.h"
 #include "vision_service/engine/client_shares.h"
-#include "vision_service/engine/turn_order.h"
 #include "vision_service/engine/embedding_cache.h"
 #include "vision_service/engine/encoding.h"
 #include "vision_service/engine/held_images.h"
 #include "vision_service/engine/side_work.h"
+#include "vision_service/engine/turn_order.h"
 #include "vision_service/image/preprocess.h"
 #include "vision_service/model/vision_encoder.h"
 
@@ -50,12 +50,22 @@ struct VisionEngineOptions {
   int64_t max_decoding_bytes = int64_t{2} << 30;
   // Processor time for decoding and cutting one picture; 0: no limit.
   int64_t max_decode_cpu_ms = 2000;
+  // Whether a blank tile is encoded at the start, so that tiles_per_second is known before the
+  // first image comes.
+  bool calibrate = false;
+  // Called when an image's encoding has ended well, by the engine's thread; must be short.
+  std::function<void(const EncodingTimings&)> on_encoded = {};
   ImageLimits image_limits;
 
   absl::Status Validate() const;
 };
 
 struct VisionEngineSnapshot {
+  double tiles_per_second = 0;  // while it works; 0: it has not yet
+  // Tiles of images that were asked for, by what came of it.
+  int64_t num_tiles_to_encode = 0;
+  int64_t num_tiles_reused = 0;  // from the cache, or shared with an encoding in flight
+  int64_t num_tiles_refused = 0;
   int64_t num_queued_tiles = 0;
   int64_t num_held_images = 0;
   int64_t held_bytes = 0;
@@ -67,6 +77,7 @@ struct VisionEngineSnapshot {
   int64_t decoding_bytes = 0;     // of pictures that are being decoded and cut
   int64_t num_encoded_tiles = 0;  // since the start, as all below
   int64_t num_cache_hits = 0;
+  int64_t num_misses = 0;
   int64_t num_shared = 0;  // requests that joined an encoding in flight
   int64_t num_cancelled = 0;
 };
@@ -154,6 +165,9 @@ class VisionEngine {
   absl::Status CutTiles(const std::shared_ptr<Encoding>& encoding);
   std::vector<TakenTile> TakeTiles() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EncodeTiles(std::vector<TakenTile>& taken);
+  void TakeSpeed(int64_t num_tiles, double seconds);
+  // Before the threads start.
+  void Calibrate();
   void End(const std::shared_ptr<Encoding>& encoding, const absl::Status& status)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Leave(Encoding& encoding, const std::string& client_id);

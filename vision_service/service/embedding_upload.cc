@@ -98,6 +98,8 @@ class EmbeddingUpload::Attempt : public grpc::ClientWriteReactor<v1::UploadReque
     chunk.set_data(EmbeddingBytes(rows.Rows(sent_, count), v1::DTYPE_F32));
     chunk.set_crc32c(Crc32c(chunk.data()));
     sent_ += count;
+    if (owner_->target_.on_bytes)
+      owner_->target_.on_bytes(static_cast<int64_t>(chunk.data().size()));
     is_writing_ = true;
     StartWrite(&request_);
   }

@@ -29,6 +29,7 @@ class EmbeddingUpload : public std::enable_shared_from_this<EmbeddingUpload> {
     int64_t first_embedding = 0;
     bool whole_picture_first = false;
     std::chrono::system_clock::time_point deadline;
+    std::function<void(int64_t)> on_bytes = {};  // hears of every chunk that is sent
   };
   // `on_done` is called once, by a thread of gRPC, with how it ended and the time from the first to
   // the last byte.

@@ -243,7 +243,10 @@ void EncodeCall::Upload(size_t index, const absl::Status& allowed) {
                                     .slot = delivery.start.language(),
                                     .first_embedding = delivery.start.first_embedding(),
                                     .whole_picture_first = delivery.start.whole_picture_first(),
-                                    .deadline = deadline_};
+                                    .deadline = deadline_,
+                                    .on_bytes = [&metrics = state_.metrics](int64_t num_bytes) {
+                                      metrics.OnUploadBytes(num_bytes);
+                                    }};
   if (!allowed.ok()) {
     delivery.done = true;
     delivery.status = allowed;
@@ -255,6 +258,7 @@ void EncodeCall::Upload(size_t index, const absl::Status& allowed) {
       [weak = weak_from_this(), index](const absl::Status& status, double upload_ms) {
         if (const auto call = weak.lock()) call->UploadEnded(index, status, upload_ms);
       });
+  state_.metrics.OnUploadBegin();
   delivery.upload->Start();
 }
 
@@ -264,6 +268,7 @@ void EncodeCall::UploadEnded(size_t index, absl::Status status, double upload_ms
   Delivery& delivery = deliveries_[index];
   delivery.done = true;
   delivery.upload_ms = upload_ms;
+  state_.metrics.OnUploadEnd(status, upload_ms / 1000);
   // The sequence has ended, or has been cancelled: nobody needs the embeddings any more.
   delivery.not_needed = absl::IsNotFound(status);
   if (!delivery.not_needed) delivery.status = std::move(status);
@@ -286,6 +291,7 @@ void EncodeCall::OnProgress() {
 void EncodeCall::End(const absl::Status& status) {
   if (!end_.has_value()) {
     end_ = status;
+    if (absl::IsCancelled(status)) state_.metrics.OnCancelled(static_cast<int>(stage_));
     if (stage_ == Stage::kHeader) --state_.num_nameless_calls;
   }
   waiting_.clear();

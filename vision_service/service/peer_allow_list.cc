@@ -168,6 +168,11 @@ absl::Status PeerAllowList::Refuse(const std::string& address, const std::string
       Cat("embeddings may not be sent to ", address, ", see --lm_allow", reason));
 }
 
+int64_t PeerAllowList::num_asking() const {
+  MutexLock lock(&mutex_);
+  return static_cast<int64_t>(askers_.size());
+}
+
 int64_t PeerAllowList::num_refused() const {
   MutexLock lock(&mutex_);
   return num_refused_;

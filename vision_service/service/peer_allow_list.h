@@ -57,6 +57,7 @@ class PeerAllowList {
   // refused without that.
   absl::Status Ask(const std::string& address, Answer answer);
 
+  int64_t num_asking() const;   // addresses that wait for their answer
   int64_t num_refused() const;  // by Ask, at once or later
 
  private:

@@ -12,9 +12,9 @@
 
 #include "runtime/base/mutex.h"
 #include "runtime/rpc/call_gate.h"
-#include "runtime/rpc/metrics.h"
 #include "vision_service/engine/vision_engine.h"
 #include "vision_service/service/peer_allow_list.h"
+#include "vision_service/service/vision_metrics.h"
 #include "vl2/v1/language.grpc.pb.h"
 #include "vl2/v1/vision.grpc.pb.h"
 
@@ -37,8 +37,8 @@ struct VisionServiceOptions {
 class VisionServiceState {
  public:
   VisionServiceState(const VisionServiceOptions& options, VisionEngine& engine,
-                     PeerAllowList& peers, v1::ModelInfo info)
-      : options(options), engine(engine), peers(peers), info(std::move(info)) {}
+                     PeerAllowList& peers, VisionMetrics& metrics, v1::ModelInfo info)
+      : options(options), engine(engine), peers(peers), metrics(metrics), info(std::move(info)) {}
 
   // REQUIRES: `peers` allows the address.
   std::shared_ptr<v1::LanguageService::Stub> LanguageStub(const std::string& address);
@@ -48,6 +48,7 @@ class VisionServiceState {
   const VisionServiceOptions options;
   VisionEngine& engine;
   PeerAllowList& peers;
+  VisionMetrics& metrics;
   CallGate gate;
   const v1::ModelInfo info;  // advertised_address aside
   std::atomic<int64_t> num_nameless_calls{0};
@@ -63,8 +64,8 @@ class VisionServiceImpl : public v1::VisionService::CallbackService {
  public:
   // All arguments outlive this, and this outlives the server.
   VisionServiceImpl(const VisionServiceOptions& options, VisionEngine& engine, PeerAllowList& peers,
-                    v1::ModelInfo info)
-      : state_(options, engine, peers, std::move(info)) {}
+                    VisionMetrics& metrics, v1::ModelInfo info)
+      : state_(options, engine, peers, metrics, std::move(info)) {}
 
   // Encode calls pass it.
   CallGate& gate() { return state_.gate; }
@@ -79,10 +80,5 @@ class VisionServiceImpl : public v1::VisionService::CallbackService {
  private:
   VisionServiceState state_;
 };
-
-// Adds the engine's snapshot to every scrape; the engine outlives the last one.
-void WatchVisionEngine(const VisionEngine& engine, Metrics& metrics);
-// The same for refused addresses.
-void WatchPeers(const PeerAllowList& peers, Metrics& metrics);
 
 }  // namespace vl2

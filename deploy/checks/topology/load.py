@@ -21,6 +21,7 @@ from grpc_protos import chat_pb2, chat_pb2_grpc, grpc  # noqa: E402
 QUESTIONS = 8  # of each kind, each with an answer of its own
 KINDS = [api + "-" + what for api in ("http", "stream", "grpc") for what in ("text", "image")]
 MAX_TOKENS = 24
+BROKEN = ("Broken pipe", "Connection reset by peer")
 output = threading.Lock()
 
 
@@ -145,6 +146,17 @@ class Clients:
             raise Failed("the call ended without its last event")
         return text
 
+    def ask_grpc_again(self, stub, what, number):
+        """gRPC's own client now and then begins a call on a connection that it has just been asked to leave,
+        and tells of a broken pipe; no server hears of that call, and it may be made again."""
+        try:
+            return self.ask_grpc(stub, what, number)
+        except grpc.RpcError as error:
+            if error.code() != grpc.StatusCode.UNAVAILABLE or error.details() not in BROKEN:
+                raise
+            say(again=error.details())
+            return self.ask_grpc(stub, what, number)
+
     def worker(self, index, pause_s):
         random_number = random.Random(index)
         connection = HttpClient(self.http_address, self.headers)
@@ -171,7 +183,7 @@ class Clients:
         begin = time.monotonic()
         try:
             if api == "grpc":
-                text = self.ask_grpc(stub, what, number)
+                text = self.ask_grpc_again(stub, what, number)
             else:
                 text = connection.ask(self.body(what, number, stream=api == "stream"))
             say(done=kind, number=number, ok=True, text=text, seconds=time.monotonic() - begin)

@@ -41,7 +41,6 @@ class Pod:
         self.ready_since = None
         self.failures = 0
         self.exit_code = None
-        self.seen = []  # what /livez and /readyz said until it was ready: (seconds, livez, readyz)
         self.process = None
 
     def start(self):
@@ -84,10 +83,7 @@ class Pod:
         if self.process.poll() is not None:
             self.exit_code, self.ready = self.process.returncode, False
             return
-        livez = self.get("/livez")[0] if not self.was_ready else None
         readyz = self.get("/readyz")[0]
-        if not self.was_ready:
-            self.seen.append((time.monotonic() - self.started, livez, readyz))
         if readyz == 200:
             self.failures = 0
             if not self.ready:

@@ -98,8 +98,8 @@ TEST(LanguageServiceTest, EventsComeInOrder) {
   EXPECT_EQ(finished.generated_tokens(), 4);
   const auto& before = record.events[record.events.size() - 2];
   EXPECT_EQ(before.sample_finished().reason(), v1::FINISH_REASON_LENGTH);
-  EXPECT_THAT(server.metrics().Text(), HasSubstr("vl2_lm_calls_total{code=\"OK\"} 1"));
-  EXPECT_THAT(server.metrics().Text(), HasSubstr("vl2_lm_generated_tokens_total 4"));
+  EXPECT_THAT(server.metrics().Text(), HasSubstr("vl2_language_calls_total{code=\"ok\"} 1"));
+  EXPECT_THAT(server.metrics().Text(), HasSubstr("vl2_language_generated_tokens_total 4"));
 }
 
 TEST(LanguageServiceTest, StopTokensAndTheEndToken) {
@@ -189,9 +189,11 @@ TEST(LanguageServiceTest, CancelFreesEverything) {
   }
   // Both waited; the one of text had its first token.
   const std::string text = server.metrics().Text();
-  EXPECT_THAT(text, HasSubstr("vl2_lm_calls_total{code=\"CANCELLED\"} 2"));
-  EXPECT_THAT(text, HasSubstr("vl2_lm_queue_ms_count{code=\"CANCELLED\"} 2"));
-  EXPECT_THAT(text, HasSubstr("vl2_lm_prefill_ms_count{code=\"CANCELLED\"} 1"));
+  EXPECT_THAT(text, HasSubstr("vl2_language_calls_total{code=\"cancelled\"} 2"));
+  EXPECT_THAT(text, HasSubstr("vl2_language_queue_seconds_count 2"));
+  EXPECT_THAT(text, HasSubstr("vl2_language_prefill_seconds_count 1"));
+  EXPECT_THAT(text, HasSubstr("vl2_language_cancelled_total{stage=\"decode\"} 1"));
+  EXPECT_THAT(text, HasSubstr("vl2_language_cancelled_total{stage=\"prefill\"} 1"));
 }
 
 TEST(LanguageServiceTest, DeadlineEndsTheSequence) {

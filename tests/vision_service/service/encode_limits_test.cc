@@ -167,7 +167,7 @@ TEST(EncodeLimitsTest, HeadersAreReadAside) {
   grpc::ClientContext context;
   v1::ModelInfo info;
   EXPECT_TRUE(server.stub().GetModelInfo(&context, {}, &info).ok());
-  EXPECT_THAT(server.metrics().Text(), HasSubstr("vl2_vision_waiting_headers 20"));
+  EXPECT_THAT(server.metrics().Text(), HasSubstr("vl2_vision_header_queue 20"));
   clients.back()->Cancel();
   clients.pop_back();
   open = true;

@@ -40,12 +40,13 @@ class VisionServer {
     ops_ = MakeCpuOps(&pool_);
     encoder_ = VisionEncoder::Load(*checkpoint_, *ops_);
     engine_ = *VisionEngine::Start(options, processor_, *encoder_);
-    WatchVisionEngine(*engine_, metrics_);
     peers_ = *PeerAllowList::Make({.entries = lm_allow});
+    vision_metrics_.Watch(*engine_, *peers_);
     v1::ModelInfo info = *ReadModelInfo(VisionCheckpointDir(), "");
     info.set_model_id(*checkpoint_->ModelId());
     info.set_hidden_size(encoder_->hidden());
-    service_ = std::make_unique<VisionServiceImpl>(service_options, *engine_, *peers_, info);
+    service_ = std::make_unique<VisionServiceImpl>(service_options, *engine_, *peers_,
+                                                   vision_metrics_, info);
     server_ = *ServerScaffold::Start({.service_name = "vision"}, {service_.get()}, port_);
     stub_ = v1::VisionService::NewStub(
         grpc::CreateChannel(server_->address(), grpc::InsecureChannelCredentials()));
@@ -85,6 +86,7 @@ class VisionServer {
   std::unique_ptr<VisionEncoder> encoder_;
   MetricsPort port_;
   Metrics& metrics_ = port_.metrics();
+  VisionMetrics vision_metrics_{metrics_};
   std::unique_ptr<VisionEngine> engine_;
   std::unique_ptr<PeerAllowList> peers_;
   std::unique_ptr<VisionServiceImpl> service_;

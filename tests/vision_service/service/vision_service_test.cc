@@ -55,7 +55,8 @@ TEST(VisionServiceTest, ReturnsWhatTheEncoderGives) {
     EXPECT_TRUE(client.Finish().ok());
   }
   EXPECT_TRUE(server.BecomesIdle());
-  EXPECT_THAT(server.metrics().Text(), HasSubstr("vl2_vision_cache_hits_total 1"));
+  EXPECT_THAT(server.metrics().Text(),
+              HasSubstr("vl2_vision_cache_requests_total{result=\"hit\"} 1"));
 }
 
 TEST(VisionServiceTest, KeysNameWhatMakesADifference) {
