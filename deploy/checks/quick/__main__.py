@@ -1,0 +1,145 @@
+"""deploy/check quick: the manifests, without a cluster.
+
+Renders every overlay and every component, validates each object strictly against Kubernetes' own
+schemas and those of the kinds that others add, and holds the objects against the design's numbers
+(rules.py). --mutate takes each asserted field away in turn, on which a rule must fail.
+"""
+import argparse
+import copy
+import glob
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import yaml
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import rules  # noqa: E402
+import tools  # noqa: E402
+
+KUBERNETES = os.path.join(tools.REPOSITORY, "deploy", "kubernetes")
+
+
+def render(folder):
+    done = subprocess.run([tools.kustomize(), "build", folder], capture_output=True, text=True)
+    if done.returncode != 0 or done.stderr:
+        sys.exit("check: %s does not render:\n%s" % (folder, done.stderr))
+    return done.stdout
+
+
+def component(name):
+    """The base with one component on it."""
+    with tempfile.TemporaryDirectory(dir=KUBERNETES) as folder:
+        with open(os.path.join(folder, "kustomization.yaml"), "w") as file:
+            file.write("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n"
+                       "namespace: vl2serve\nresources: [../base]\ncomponents: [../components/%s]\n" % name)
+        return render(folder)
+
+
+def objects(text):
+    return [each for each in yaml.safe_load_all(text) if each]
+
+
+class Validator:
+    def __init__(self):
+        import jsonschema
+        if not os.path.exists(tools.SCHEMAS):
+            sys.exit("check: %s is not there, run scripts/setup --deploy" % tools.SCHEMAS)
+        with open(tools.SCHEMAS) as file:
+            told = json.load(file)
+        self.definitions, self.kinds = told["definitions"], told["kinds"]
+        self.draft = jsonschema.Draft7Validator
+        self.made = {}
+
+    def errors(self, thing):
+        kind = "%s %s" % (thing.get("apiVersion"), thing.get("kind"))
+        if kind not in self.kinds:
+            return ["no schema for %s" % kind]
+        if kind not in self.made:
+            self.made[kind] = self.draft({**self.kinds[kind], "definitions": self.definitions})
+        return ["%s %s: %s: %s" % (kind, thing["metadata"]["name"], ".".join(map(str, error.absolute_path)),
+                                   error.message[:200])
+                for error in self.made[kind].iter_errors(thing)]
+
+
+def lint():
+    """yamllint and shellcheck, where a skip is a failure."""
+    found = []
+    for command in (["yamllint", "-s", "-c", os.path.join(tools.REPOSITORY, "deploy", ".yamllint"),
+                     os.path.join(tools.REPOSITORY, "deploy")],
+                    ["shellcheck", os.path.join(tools.REPOSITORY, "deploy", "check")]):
+        try:
+            done = subprocess.run(command, capture_output=True, text=True)
+        except FileNotFoundError:
+            found.append("%s is not there, run scripts/setup --deploy" % command[0])
+            continue
+        if done.returncode != 0:
+            found.append("%s:\n%s" % (command[0], done.stdout + done.stderr))
+    return found
+
+
+def mutate(rendered):
+    """Takes away each asserted field of the first overlay that has it; the rules that survive it."""
+    survivors, count = [], 0
+    for rule in rules.FIELDS:
+        for name, things in rendered.items():
+            places = [(i, path) for i, thing in enumerate(things) for path in rule.places(thing)]
+            if not places:
+                continue
+            for index, path in places:
+                changed = copy.deepcopy(things)
+                parent = changed[index]
+                for key in path[:-1]:
+                    parent = parent[key]
+                del parent[path[-1]]
+                count += 1
+                if not rules.check(name, changed):
+                    survivors.append("%s: %s without %s" % (name, things[index]["metadata"]["name"],
+                                                            ".".join(map(str, path))))
+            break
+        else:
+            survivors.append("no object has what the rule \"%s\" asserts" % rule.what)
+    return survivors, count
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="deploy/check quick", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--mutate", action="store_true", help="take each asserted field away: must fail")
+    parser.add_argument("--render", metavar="OVERLAY", help="print the objects of one overlay")
+    arguments = parser.parse_args()
+    if arguments.render:
+        sys.stdout.write(render(os.path.join(KUBERNETES, "overlays", arguments.render)))
+        return 0
+    names = sorted(os.path.basename(each) for each in glob.glob(os.path.join(KUBERNETES, "overlays", "*")))
+    rendered = {name: objects(render(os.path.join(KUBERNETES, "overlays", name))) for name in names}
+    parts = sorted(os.path.basename(each) for each in glob.glob(os.path.join(KUBERNETES, "components", "*")))
+    with_component = {name: objects(component(name)) for name in parts}
+
+    errors, num_objects = [], 0
+    validator = Validator()
+    for name, things in [*rendered.items(), *with_component.items()]:
+        num_objects += len(things)
+        errors += ["%s: %s" % (name, error) for thing in things for error in validator.errors(thing)]
+    for name, things in rendered.items():
+        errors += ["%s: %s" % (name, error) for error in rules.check(name, things)]
+    errors += rules.check_components(with_component)
+    errors += lint()
+    for error in errors:
+        print("FAILED " + error)
+    print("%d objects of %d overlays and %d components, %d kinds known; %d rules; %d errors" % (
+        num_objects, len(names), len(parts), len(validator.kinds), len(rules.FIELDS) + len(rules.RELATIONS),
+        len(errors)))
+    if arguments.mutate and not errors:
+        survivors, count = mutate(rendered)
+        for survivor in survivors:
+            print("FAILED nobody misses " + survivor)
+        print("%d fields taken away, %d not missed" % (count, len(survivors)))
+        errors += survivors
+    print("not checked: what an API server adds to the schemas (defaults, admission), and images themselves")
+    return 1 if errors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,383 @@
+"""The design's numbers, as rules for rendered objects.
+
+A Field rule names a field that objects must have, and what it must be; --mutate takes it away and a rule
+must fail. A relation is a function over all objects of an overlay.
+"""
+import glob
+import json
+import os
+import re
+
+import tools
+
+PORTS = {"gateway": {"http": 8080, "grpc": 50060, "metrics": 9060},
+         "language": {"grpc": 50061, "metrics": 9061}, "vision": {"grpc": 50062, "metrics": 9062}}
+MAIN = {"gateway": "gateway", "language": "lm_service", "vision": "vision_service"}
+GIB = 1 << 30
+# Bytes of the weights in bf16: language, vision.
+WEIGHTS = {"cpu-demo": (10 << 20, 10 << 20), "cpu-tiny": (6 * GIB, GIB), "cpu-small": (31 * GIB, GIB),
+           "cpu-base": (55 * GIB, GIB)}
+STARTUP_PERIODS = {"cpu-demo": 24, "cpu-tiny": 40, "cpu-small": 90, "cpu-base": 140}
+
+
+def component_of(thing):
+    return thing["metadata"].get("labels", {}).get("app.kubernetes.io/component") or \
+        thing["metadata"]["name"].removeprefix("vl2-").split("-")[0]
+
+
+def lookup(thing, path):
+    """Values at a path with * for all items of a list: [(path, value)]."""
+    found = [((), thing)]
+    for key in path:
+        next_found = []
+        for at, value in found:
+            if key == "*":
+                next_found += [((*at, i), item) for i, item in enumerate(value or [])]
+            elif isinstance(value, dict) and key in value:
+                next_found.append(((*at, key), value[key]))
+            elif isinstance(value, list) and isinstance(key, int) and key < len(value):
+                next_found.append(((*at, key), value[key]))
+        found = next_found
+    return found
+
+
+class Field:
+    def __init__(self, what, kind, path, good, names=None, optional=False):
+        self.what, self.kind, self.path, self.good, self.names = what, kind, path, good, names
+        self.optional = optional  # whether the list that * stands for may be missing
+
+    def applies(self, thing):
+        return thing["kind"] == self.kind and (self.names is None or thing["metadata"]["name"] in self.names)
+
+    def places(self, thing):
+        return [at for at, _ in lookup(thing, self.path)] if self.applies(thing) else []
+
+    def errors(self, thing):
+        if not self.applies(thing):
+            return []
+        if "*" in self.path:
+            at = self.path.index("*") + 1
+            items = [item for _, item in lookup(thing, self.path[:at])]
+            found = [value for item in items for value in (lookup(item, self.path[at:]) or [((), None)])]
+        else:
+            found = lookup(thing, self.path)
+        label = "%s %s: %s: %s" % (thing["kind"], thing["metadata"]["name"],
+                                   ".".join(map(str, self.path)), self.what)
+        if not found:
+            return [] if self.optional else [label + ": is not there"]
+        return ["%s: it is %r" % (label, value) for _, value in found if not self.good(value, thing)]
+
+
+def equal(wanted):
+    return lambda value, thing: value == wanted
+
+
+POD = ("spec", "template", "spec")
+FIRST = (*POD, "containers", 0)
+PRE_STOP = 15
+DRAIN = {"gateway": 600, "language": 20, "vision": 30}
+
+FIELDS = [
+    Field("no old pod goes before every gateway knows the new one", "Deployment", ("spec", "minReadySeconds"),
+          lambda value, _: value >= 15),
+    Field("one more", "Deployment", ("spec", "strategy", "rollingUpdate", "maxSurge"), equal(1)),
+    Field("none less", "Deployment", ("spec", "strategy", "rollingUpdate", "maxUnavailable"), equal(0)),
+    Field("grace >= preStop + drain + 10", "Deployment", (*POD, "terminationGracePeriodSeconds"),
+          lambda value, thing: value >= PRE_STOP + DRAIN[component_of(thing)] + 10),
+    Field("DNS 5 + resolve 5 + probe 1, and a node's cache", "Deployment",
+          (*FIRST, "lifecycle", "preStop", "sleep", "seconds"), lambda value, _: value >= 15),
+    Field("no token", "Deployment", (*POD, "automountServiceAccountToken"), equal(False)),
+    Field("no token", "ServiceAccount", ("automountServiceAccountToken",), equal(False)),
+    Field("an account of its own", "Deployment", (*POD, "serviceAccountName"),
+          lambda value, thing: value == thing["metadata"]["name"]),
+    Field("no variables of other Services", "Deployment", (*POD, "enableServiceLinks"), equal(False)),
+    Field("not root", "Deployment", (*POD, "securityContext", "runAsNonRoot"), equal(True)),
+    Field("user of the image", "Deployment", (*POD, "securityContext", "runAsUser"), equal(65532)),
+    Field("group of the image", "Deployment", (*POD, "securityContext", "runAsGroup"), equal(65532)),
+    Field("may read the weights", "Deployment", (*POD, "securityContext", "fsGroup"), equal(65532)),
+    Field("system calls", "Deployment", (*POD, "securityContext", "seccompProfile", "type"),
+          equal("RuntimeDefault")),
+    Field("no escalation", "Deployment", (*POD, "containers", "*", "securityContext", "allowPrivilegeEscalation"),
+          equal(False)),
+    Field("read-only root", "Deployment", (*POD, "containers", "*", "securityContext", "readOnlyRootFilesystem"),
+          equal(True)),
+    Field("no capability", "Deployment", (*POD, "containers", "*", "securityContext", "capabilities", "drop"),
+          equal(["ALL"])),
+    *[Field("no escalation, read-only root, no capability", "Deployment",
+            (*POD, "initContainers", "*", "securityContext", *key), equal(wanted), optional=True)
+      for key, wanted in ((("allowPrivilegeEscalation",), False), (("readOnlyRootFilesystem",), True),
+                          (("capabilities", "drop"), ["ALL"]))],
+    Field("startup asks /readyz", "Deployment", (*FIRST, "startupProbe", "httpGet", "path"), equal("/readyz")),
+    Field("on the metrics port", "Deployment", (*FIRST, "startupProbe", "httpGet", "port"), equal("metrics")),
+    Field("every 5 s", "Deployment", (*FIRST, "startupProbe", "periodSeconds"), equal(5)),
+    Field("liveness asks /livez", "Deployment", (*FIRST, "livenessProbe", "httpGet", "path"), equal("/livez")),
+    Field("on the metrics port", "Deployment", (*FIRST, "livenessProbe", "httpGet", "port"), equal("metrics")),
+    Field("every 10 s", "Deployment", (*FIRST, "livenessProbe", "periodSeconds"), equal(10)),
+    Field("three times", "Deployment", (*FIRST, "livenessProbe", "failureThreshold"), equal(3)),
+    Field("readiness asks /readyz", "Deployment", (*FIRST, "readinessProbe", "httpGet", "path"),
+          equal("/readyz")),
+    Field("on the metrics port", "Deployment", (*FIRST, "readinessProbe", "httpGet", "port"), equal("metrics")),
+    Field("every 5 s", "Deployment", (*FIRST, "readinessProbe", "periodSeconds"), equal(5)),
+    Field("twice", "Deployment", (*FIRST, "readinessProbe", "failureThreshold"), equal(2)),
+    Field("spread, never required", "Deployment", (*POD, "topologySpreadConstraints", "*", "whenUnsatisfiable"),
+          equal("ScheduleAnyway")),
+    Field("over zones and nodes", "Deployment", (*POD, "topologySpreadConstraints"),
+          lambda value, _: {each.get("topologyKey") for each in value} ==
+          {"topology.kubernetes.io/zone", "kubernetes.io/hostname"}),
+    Field("a bound", "Deployment", (*POD, "containers", "*", "resources", "limits", "memory"),
+          lambda value, _: value is not None),
+    Field("memory is not overcommitted", "Deployment", (*POD, "containers", "*", "resources", "requests", "memory"),
+          lambda value, _: value is not None),
+    Field("the weights are read", "Deployment", (*FIRST, "volumeMounts", 0, "readOnly"), equal(True)),
+    Field("room for spooled files, bounded", "Deployment", (*POD, "volumes", 1, "emptyDir", "sizeLimit"),
+          equal("64Mi")),
+    Field("one at a time", "PodDisruptionBudget", ("spec", "maxUnavailable"), equal(1)),
+    Field("a broken pod blocks nobody", "PodDisruptionBudget", ("spec", "unhealthyPodEvictionPolicy"),
+          equal("AlwaysAllow")),
+    Field("pod addresses", "Service", ("spec", "clusterIP"), equal("None"),
+          ["vl2-gateway-pods", "vl2-language", "vl2-language-all", "vl2-vision"]),
+    Field("terminating pods too", "Service", ("spec", "publishNotReadyAddresses"), equal(True),
+          ["vl2-language-all"]),
+    Field("gRPC is told apart", "Service", ("spec", "ports", "*", "appProtocol"),
+          lambda value, thing: value in ("http", "kubernetes.io/h2c")),
+    Field("both ways", "NetworkPolicy", ("spec", "policyTypes"), equal(["Ingress", "Egress"])),
+    Field("restricted pods only", "Namespace", ("metadata", "labels", "pod-security.kubernetes.io/enforce"),
+          equal("restricted")),
+]
+
+
+# ---- relations ----
+
+def by_kind(things, kind):
+    return [thing for thing in things if thing["kind"] == kind]
+
+
+def settings(things, component):
+    """The values that a service's pods get from their ConfigMap."""
+    deployment = next(each for each in by_kind(things, "Deployment") if component_of(each) == component)
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    names = [each["configMapRef"]["name"] for each in container.get("envFrom", [])]
+    values = {}
+    for each in by_kind(things, "ConfigMap"):
+        if each["metadata"]["name"] in names:
+            values.update(each["data"])
+    values.update({each["name"]: each.get("value", "") for each in container.get("env", [])})
+    return deployment, container, values
+
+
+def quantity(text):
+    units = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(Ki|Mi|Gi)?", str(text))
+    return float(found[1]) * units.get(found[2], 1)
+
+
+def flags_of(program):
+    """Every flag of a service, from the sources."""
+    text = ""
+    for path in [os.path.join(tools.REPOSITORY, "gateway" if program == "gateway" else program, "main.cc"),
+                 *glob.glob(os.path.join(tools.REPOSITORY, "runtime", "rpc", "*.cc"))]:
+        with open(path) as file:
+            text += file.read()
+    return set(re.findall(r"ABSL_FLAG\(\s*[\w:<>]+(?:<[^>]*>)?,\s*(\w+),", text))
+
+
+def settings_are_flags(name, things):
+    for component, program in MAIN.items():
+        flags = flags_of(program)
+        _, _, values = settings(things, component)
+        for key in values:
+            if key.startswith("VL2_") and key[len("VL2_"):].lower() not in flags:
+                yield "%s: %s is no flag of %s" % (component, key, program)
+
+
+def ports_agree(name, things):
+    for component, ports in PORTS.items():
+        deployment, container, values = settings(things, component)
+        if {each["name"]: each["containerPort"] for each in container.get("ports", [])} != ports:
+            yield "%s: the container's ports are not %s" % (component, ports)
+        listens = {"metrics": "VL2_METRICS_LISTEN", "http": "VL2_HTTP_LISTEN",
+                   "grpc": "VL2_GRPC_LISTEN" if component == "gateway" else "VL2_LISTEN"}
+        for port, number in ports.items():
+            if not values.get(listens[port], "").endswith(":%d" % number):
+                yield "%s: %s is not on port %d" % (component, listens[port], number)
+
+
+def drains_agree(name, things):
+    for component, seconds in DRAIN.items():
+        _, _, values = settings(things, component)
+        if values.get("VL2_DRAIN_TIMEOUT_MS") != str(1000 * seconds):
+            yield "%s: VL2_DRAIN_TIMEOUT_MS is not %d" % (component, 1000 * seconds)
+    _, _, values = settings(things, "gateway")
+    if values.get("VL2_MAX_CONNECTION_AGE_MS") != "300000":
+        yield "gateway: gRPC clients never move to new gateways"
+    if int(values.get("VL2_REQUEST_TIMEOUT_MS", 0)) > 1000 * DRAIN["gateway"]:
+        yield "gateway: a request may last longer than the drain"
+
+
+def memory_suffices(name, things):
+    weights = dict(zip(("language", "vision"), WEIGHTS[name]))
+    needs = {"gateway": ["VL2_MAX_HELD_BODY_BYTES"] * 2, "language": ["VL2_CACHE_BYTES", "VL2_MAX_EMBEDDING_BYTES"],
+             "vision": ["VL2_CACHE_BYTES", "VL2_MAX_HELD_BYTES", "VL2_MAX_DECODING_BYTES"]}
+    for component, keys in needs.items():
+        _, container, values = settings(things, component)
+        for key in keys:
+            if key not in values:
+                yield "%s: %s is not set" % (component, key)
+                return
+        need = weights.get(component, 0) + sum(int(values[key]) for key in keys) + GIB
+        resources = container.get("resources", {})
+        limit = resources.get("limits", {}).get("memory")
+        if limit is None or quantity(limit) < need:
+            yield "%s: memory %s is less than the %.1f GiB of its settings" % (component, limit, need / GIB)
+        if limit != resources.get("requests", {}).get("memory"):
+            yield "%s: memory requested and allowed differ" % component
+        if component != "gateway" and (not resources.get("limits", {}).get("cpu") or
+                                       resources["limits"]["cpu"] != resources["requests"].get("cpu")):
+            yield "%s: its cores are not its own" % component
+
+
+def startup_suffices(name, things):
+    for component in ("language", "vision"):
+        _, container, _ = settings(things, component)
+        if container.get("startupProbe", {}).get("failureThreshold", 0) < STARTUP_PERIODS[name]:
+            yield "%s: less than %d periods to start" % (component, STARTUP_PERIODS[name])
+
+
+def names_are_complete(name, things):
+    """With a dot at their end no search path is tried."""
+    for component, keys in (("gateway", ("VL2_LM", "VL2_VISION")), ("vision", ("VL2_LM_ALLOW",))):
+        _, _, values = settings(things, component)
+        for key in keys:
+            found = re.fullmatch(r"(vl2-[a-z-]+)\.\$\(POD_NAMESPACE\)\.svc\.cluster\.local\.:(\d+)",
+                                 values.get(key, ""))
+            if not found:
+                yield "%s: %s is %r" % (component, key, values.get(key))
+                continue
+            service = next((each for each in by_kind(things, "Service")
+                            if each["metadata"]["name"] == found[1]), None)
+            if service is None or int(found[2]) not in [each["port"] for each in service["spec"]["ports"]]:
+                yield "%s: no Service has what %s names" % (component, key)
+    if "language-all" not in settings(things, "vision")[2].get("VL2_LM_ALLOW", ""):
+        yield "vision: its allow-list forgets terminating pods"
+
+
+def selectors_match(name, things):
+    pods = {component_of(each): each["spec"]["template"]["metadata"].get("labels", {})
+            for each in by_kind(things, "Deployment")}
+    if set(pods) != set(PORTS):
+        yield "the Deployments are %s" % sorted(pods)
+    for thing in things:
+        spec = thing.get("spec", {})
+        selector = {"Service": lambda: spec.get("selector"),
+                    "Deployment": lambda: spec.get("selector", {}).get("matchLabels"),
+                    "PodDisruptionBudget": lambda: spec.get("selector", {}).get("matchLabels"),
+                    "NetworkPolicy": lambda: spec.get("podSelector", {}).get("matchLabels")}.get(thing["kind"])
+        if selector is None:
+            continue
+        wanted = selector() or {}
+        label = "%s %s" % (thing["kind"], thing["metadata"]["name"])
+        if not wanted:
+            yield "%s selects every pod of the namespace" % label
+        elif not any(wanted.items() <= labels.items() for labels in pods.values()):
+            yield "%s selects no pod" % label
+    for component in PORTS:
+        for kind in ("PodDisruptionBudget", "ServiceAccount", "NetworkPolicy"):
+            if not any(each["metadata"]["name"] == "vl2-" + component for each in by_kind(things, kind)):
+                yield "%s has no %s" % (component, kind)
+
+
+def connections_are_the_designs(name, things):
+    """Who may open a connection to whom: default deny, and the design's list."""
+    allowed = {("gateway", "language", 50061), ("gateway", "vision", 50062), ("vision", "language", 50061)}
+    policies = {each["metadata"]["name"]: each["spec"] for each in by_kind(things, "NetworkPolicy")}
+    if "vl2-default-deny" not in policies or policies["vl2-default-deny"].get("ingress") or \
+            policies["vl2-default-deny"].get("egress"):
+        yield "nothing denies what is not allowed"
+    out, into = set(), set()
+    for component in PORTS:
+        spec = policies.get("vl2-" + component, {})
+        for direction, word in (("egress", "to"), ("ingress", "from")):
+            for rule in spec.get(direction, []):
+                for peer in rule.get(word, []):
+                    other = peer.get("podSelector", {}).get("matchLabels", {}).get("app.kubernetes.io/component")
+                    for port in rule.get("ports", []):
+                        if other and direction == "egress":
+                            out.add((component, other, port["port"]))
+                        elif other:
+                            into.add((other, component, port["port"]))
+    for kind, found in (("leave", out), ("arrive", into)):
+        if found != allowed:
+            yield "connections that may %s: %s; the design has %s" % (kind, sorted(found), sorted(allowed))
+    dns = [port for component in ("gateway", "vision")
+           for rule in policies.get("vl2-" + component, {}).get("egress", [])
+           for port in rule.get("ports", []) if port["port"] == 53]
+    if len(dns) != 4:
+        yield "gateway and vision may not ask for names over UDP and TCP"
+    if policies.get("vl2-language", {}).get("egress"):
+        yield "the language service may open connections"
+    for component, ports in PORTS.items():
+        if not any(port["port"] == ports["metrics"] for rule in policies.get("vl2-" + component, {}).get("ingress", [])
+                   for port in rule.get("ports", [])):
+            yield "%s: nobody may read its metrics" % component
+
+
+def images_are_named(name, things):
+    for thing in by_kind(things, "Deployment"):
+        for container in thing["spec"]["template"]["spec"]["containers"]:
+            image = container.get("image", "")
+            if not re.search(r":\d|@sha256:[0-9a-f]{64}$", image):
+                yield "%s: image %s has neither version nor digest" % (thing["metadata"]["name"], image)
+
+
+RELATIONS = [settings_are_flags, ports_agree, drains_agree, memory_suffices, startup_suffices,
+             names_are_complete, selectors_match, connections_are_the_designs, images_are_named]
+
+
+def check(name, things):
+    errors = [error for thing in things for rule in FIELDS for error in rule.errors(thing)]
+    for relation in RELATIONS:
+        errors += relation(name, things)
+    return errors
+
+
+def metrics_in(text):
+    return set(re.findall(r"\bvl2_[a-z_]+", text))
+
+
+def exported():
+    """Names of samples that the services export."""
+    with open(os.path.join(tools.REPOSITORY, "deploy", "observe", "metrics.json")) as file:
+        families = json.load(file)
+    names = set()
+    for family in families:
+        names.add(family["name"])
+        if family["type"] == "histogram":
+            names |= {family["name"] + suffix for suffix in ("_bucket", "_sum", "_count")}
+    return names
+
+
+def check_components(components):
+    """Numbers of section 4, and that every metric that is used is exported."""
+    known = exported()
+    for name, things in components.items():
+        for thing in things:
+            unknown = metrics_in(json.dumps(thing.get("spec", {}))) - known
+            if thing["kind"] in ("ScaledObject", "HorizontalPodAutoscaler", "PrometheusRule") and unknown:
+                yield "%s: %s uses %s, which nothing exports" % (name, thing["metadata"]["name"], sorted(unknown))
+            if thing["kind"] == "HorizontalPodAutoscaler":
+                yield from scaling(thing["metadata"]["name"], thing["spec"].get("behavior", {}))
+            if thing["kind"] == "ScaledObject":
+                yield from scaling(thing["metadata"]["name"], thing["spec"].get("advanced", {}).get(
+                    "horizontalPodAutoscalerConfig", {}).get("behavior", {}))
+
+
+def scaling(name, behavior):
+    up = [(each["type"], each["value"], each["periodSeconds"])
+          for each in behavior.get("scaleUp", {}).get("policies", [])]
+    down = behavior.get("scaleDown", {})
+    if sorted(up) != [("Percent", 100, 15), ("Pods", 4, 15)]:
+        yield "%s: scales up by %s" % (name, up)
+    if down.get("stabilizationWindowSeconds") != 300 or \
+            [(each["type"], each["value"], each["periodSeconds"]) for each in down.get("policies", [])] != \
+            [("Pods", 1, 60)]:
+        yield "%s: does not scale down by one pod a minute after five" % name
