@@ -36,7 +36,8 @@ class Pod:
         self.cluster, self.name, self.component, self.model = cluster, name, component, model
         self.labels = {**cluster.common_labels, "app.kubernetes.io/component": component}
         self.network = network.Namespace(name)
-        self.command, self.cgroup = command, cgroup
+        self.command = [word.replace("{address}", self.network.address) for word in command]
+        self.cgroup = cgroup
         self.gone = self.ready = self.was_ready = self.deleting = False
         self.ready_since = None
         self.failures = 0

@@ -162,6 +162,8 @@ class Scenario:
         service, change = WITHOUT.get(self.arguments.without, ("", []))
         if service == component and change is PREVIOUS:
             binary = os.path.join(self.arguments.previous_bin, pods_module.BINARIES[component])
+            if component == "language":
+                flags.append("--listen={address}:50061")  # it has no name for itself on all addresses
         elif service == component:
             flags = flags + change
         if self.arguments.previous_bin:
@@ -188,13 +190,18 @@ class Scenario:
         """The sum of a gauge for each gateway that is ready."""
         return [pod.metric(name, **labels) for pod in self.cluster.pods_of("gateway") if pod.ready]
 
-    def wait_known(self, service, state, count, seconds):
-        """Until every gateway counts so many replicas in a state."""
-        self.cluster.wait(
-            lambda: all(value == count
-                        for value in self.gateways_say("vl2_gateway_replicas", service=service, state=state)),
-            seconds, lambda: "gateways count %s %s replicas that are %s, not %d" % (
-                self.gateways_say("vl2_gateway_replicas", service=service, state=state), service, state, count))
+    def counted(self, service):
+        """Replicas that serve, as each gateway counts them."""
+        found = self.gateways_say("vl2_gateway_replicas", service=service, state="serving")
+        if None in found:  # one from before counts the addresses of both families, and has no states
+            found = [value and value / 2 for value in self.gateways_say("vl2_gateway_replicas", service=service)]
+        return found
+
+    def wait_known(self, service, count, seconds):
+        """Until every gateway counts so many replicas that serve."""
+        self.cluster.wait(lambda: all(value == count for value in self.counted(service)), seconds,
+                          lambda: "gateways count %s %s replicas that serve, not %d" % (
+                              self.counted(service), service, count))
 
     # ---- assertions ----
 
@@ -210,7 +217,7 @@ class Scenario:
             call()
         except AssertionError as problem:
             error = str(problem)
-            self.check(name, False, error)
+            self.check(self.arguments.without or name, False, error)
         failed = self.load.failed(begin)
         print("%-44s %5.1f s  %4d requests, %d failed%s" % (
             name, time.monotonic() - begin, len(self.load.results) - number, len(failed),
@@ -228,8 +235,8 @@ class Scenario:
         self.load = Load(self.client_space)
         some = [self.create("language"), self.create("vision"), self.create("gateway")]
         self.cluster.wait_ready(some)
-        self.wait_known("language", "serving", 1, 20)
-        self.wait_known("vision", "serving", 1, 20)
+        self.wait_known("language", 1, 20)
+        self.wait_known("vision", 1, 20)
         self.load.ask_all()
         if self.load.failed():
             raise AssertionError("before anything happened: %s" % self.load.failed()[0])
@@ -256,7 +263,7 @@ class Scenario:
         vision = self.create("vision")
         gateway = self.create("gateway")
         self.cluster.wait_ready([vision, gateway])
-        self.wait_known("language", "serving", 2, 20)
+        self.wait_known("language", 2, 20)
         calls_before = gateway.metric("vl2_gateway_requests_total", api="grpc") or 0
         age = self.settings.connection_age
         time.sleep(1.1 * age + 3)
@@ -285,8 +292,8 @@ class Scenario:
         old = [self.one("language"), self.one("vision")]
         new = [self.create("language"), self.create("vision")]
         self.cluster.wait_ready(new)
-        self.wait_known("language", "serving", 2, 20)
-        self.wait_known("vision", "serving", 2, 20)
+        self.wait_known("language", 2, 20)
+        self.wait_known("vision", 2, 20)
         for pod in [old[0], new[0]]:
             self.cgroups.limit(pod, 0.3)
         for number, api in enumerate(("http", "grpc", "http", "grpc")):
@@ -365,7 +372,7 @@ class Scenario:
         """The node of a language and of a vision replica is gone."""
         new = [self.create("language"), self.create("vision")]
         self.cluster.wait_ready(new)
-        self.wait_known("language", "serving", 2, 20)
+        self.wait_known("language", 2, 20)
         self.cluster.kill(self.one("language"))
         time.sleep(2)
         self.cluster.kill(self.one("vision"))
@@ -376,14 +383,14 @@ class Scenario:
         some = [self.one("language"), self.one("vision")]
         new = [self.create("language"), self.create("vision")]
         self.cluster.wait_ready(new)
-        self.wait_known("language", "serving", 2, 20)
-        self.wait_known("vision", "serving", 2, 20)
+        self.wait_known("language", 2, 20)
+        self.wait_known("vision", 2, 20)
         for pod in some:
             pod.process.send_signal(signal.SIGSTOP)
             time.sleep(5)
             pod.process.send_signal(signal.SIGCONT)
         self.cluster.wait(lambda: all(pod.ready for pod in some), 20, "they did not come back")
-        self.wait_known("language", "serving", 2, 20)
+        self.wait_known("language", 2, 20)
 
     def silence(self):
         """The name server says nothing; a language replica restarts meanwhile, at its address."""
@@ -399,7 +406,7 @@ class Scenario:
             language.start()
             self.cluster.wait(lambda: language.ready, 20, "the restarted replica is not ready")
             try:
-                self.wait_known("language", "serving", 2, 3)
+                self.wait_known("language", 2, 3)
                 self.check("names-apart", True, "")
             except AssertionError as problem:
                 self.check("names-apart", False, str(problem))
@@ -439,7 +446,13 @@ class Scenario:
 
     def run(self):
         try:
-            self.start()
+            begin = time.monotonic()
+            try:
+                self.start()
+            except AssertionError as problem:
+                self.check(self.arguments.without or "start", False, str(problem))
+                return self.report()
+            print("%-44s %5.1f s" % ("start", time.monotonic() - begin))
             chosen = [each for each in self.EVENTS if not self.arguments.only or self.arguments.only in each[0]]
             for name, call in chosen:
                 self.event(name, lambda call=call: call(self))
