@@ -16,6 +16,7 @@ import tempfile
 import yaml
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import protos  # noqa: E402
 import rules  # noqa: E402
 import tools  # noqa: E402
 
@@ -80,6 +81,52 @@ def lint():
     return found
 
 
+def observe():
+    """The rules and alerts: syntax, tests, and that the manifests carry them as they are."""
+    folder = os.path.join(tools.REPOSITORY, "deploy", "observe")
+    errors = []
+    for command in (["promtool", "check", "rules", "rules.yaml"], ["promtool", "test", "rules", "rules_test.yaml"]):
+        try:
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        except FileNotFoundError:
+            return ["promtool is not there, run scripts/setup --deploy"]
+        if done.returncode != 0:
+            errors.append("%s:\n%s" % (" ".join(command), done.stdout + done.stderr))
+    with open(os.path.join(folder, "rules.yaml")) as file:
+        groups = yaml.safe_load(file)["groups"]
+    with open(os.path.join(KUBERNETES, "components", "monitoring", "rules.yaml")) as file:
+        if yaml.safe_load(file)["spec"]["groups"] != groups:
+            errors.append("components/monitoring/rules.yaml does not hold deploy/observe/rules.yaml: "
+                          "deploy/check quick --write_rules")
+    with open(os.path.join(folder, "rules_test.yaml")) as file:
+        tests = yaml.safe_load(file)["tests"]
+    tested = {kind: {each["alertname"] for test in tests for each in test.get("alert_rule_test", [])
+                     if bool(each.get("exp_alerts")) == (kind == "fires")} for kind in ("fires", "silent")}
+    with open(os.path.join(tools.REPOSITORY, "deploy", "README.md")) as file:
+        readme = file.read()
+    for alert in sorted({rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}):
+        for kind, names in tested.items():
+            if alert not in names:
+                errors.append("alert %s: no test in which it is %s" % (alert, kind))
+        if "| %s |" % alert not in readme:
+            errors.append("alert %s has no line in deploy/README.md" % alert)
+    unknown = rules.metrics_in(json.dumps(groups)) - rules.exported()
+    if unknown:
+        errors.append("rules.yaml uses %s, which nothing exports" % sorted(unknown))
+    return errors
+
+
+def write_rules():
+    with open(os.path.join(tools.REPOSITORY, "deploy", "observe", "rules.yaml")) as file:
+        text = file.read()
+    body = "".join("  " + line if line.strip() else line
+                   for line in text[text.index("groups:"):].splitlines(keepends=True))
+    with open(os.path.join(KUBERNETES, "components", "monitoring", "rules.yaml"), "w") as file:
+        file.write("# deploy/observe/rules.yaml for the Prometheus Operator (deploy/check quick --write_rules).\n"
+                   "apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: vl2serve\n"
+                   "spec:\n" + body)
+
+
 def mutate(rendered):
     """Takes away each asserted field of the first overlay that has it; the rules that survive it."""
     survivors, count = [], 0
@@ -108,7 +155,11 @@ def main():
     parser = argparse.ArgumentParser(prog="deploy/check quick", description=__doc__.split("\n\n")[0])
     parser.add_argument("--mutate", action="store_true", help="take each asserted field away: must fail")
     parser.add_argument("--render", metavar="OVERLAY", help="print the objects of one overlay")
+    parser.add_argument("--write_rules", action="store_true", help="write the rules into their component")
     arguments = parser.parse_args()
+    if arguments.write_rules:
+        write_rules()
+        return 0
     if arguments.render:
         sys.stdout.write(render(os.path.join(KUBERNETES, "overlays", arguments.render)))
         return 0
@@ -125,7 +176,12 @@ def main():
     for name, things in rendered.items():
         errors += ["%s: %s" % (name, error) for error in rules.check(name, things)]
     errors += rules.check_components(with_component)
+    # What is applied by hand.
+    with open(os.path.join(KUBERNETES, "components", "weights-pvc", "fill.yaml")) as file:
+        errors += [error for thing in objects(file.read()) for error in validator.errors(thing)]
     errors += lint()
+    errors += protos.check()
+    errors += observe()
     for error in errors:
         print("FAILED " + error)
     print("%d objects of %d overlays and %d components, %d kinds known; %d rules; %d errors" % (

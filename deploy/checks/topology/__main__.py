@@ -30,7 +30,8 @@ def parse():
     parser.add_argument("--without", default="", choices=["", *scenario.POINTS],
                         help="with this point taken away, on which the check must fail")
     parser.add_argument("--previous_bin", default="",
-                        help="folder of the services as they were before, for --without")
+                        help="folder of the services as they were before: rolls each service alone to them and "
+                             "back, 0 failed; or for --without")
     parser.add_argument("--manifests", default="", help="rendered objects; else those of deploy/kubernetes")
     parser.add_argument("--keep_logs", action="store_true")
     arguments = parser.parse_args()

@@ -144,7 +144,7 @@ class Scenario:
 
     # ---- pods ----
 
-    def command(self, component, model):
+    def command(self, component, model, previous=False):
         binary = os.path.join(self.arguments.bin, pods_module.BINARIES[component])
         drain = "--drain_timeout_ms=%d" % (1000 * self.settings.drain[component])
         language = self.names.name("vl2-language") + ":50061"
@@ -160,10 +160,10 @@ class Scenario:
                         "--max_connection_age_ms=%d" % (1000 * self.settings.connection_age)],
         }[component]
         service, change = WITHOUT.get(self.arguments.without, ("", []))
-        if service == component and change is PREVIOUS:
+        if previous or (service == component and change is PREVIOUS):
             binary = os.path.join(self.arguments.previous_bin, pods_module.BINARIES[component])
-            if component == "language":
-                flags.append("--listen={address}:50061")  # it has no name for itself on all addresses
+            if component != "gateway":  # it has no name for itself on all addresses
+                flags.append("--listen={address}:%d" % pods_module.PORTS[component][0])
         elif service == component:
             flags = flags + change
         if self.arguments.previous_bin:
@@ -171,9 +171,9 @@ class Scenario:
             flags = [flag for flag in flags if flag.split("=")[0] in known]
         return [binary, "--model=" + model, *flags]
 
-    def create(self, component, model=None, quota=None):
+    def create(self, component, model=None, quota=None, previous=False):
         model = model or self.model
-        return self.cluster.create(component, model, self.command(component, model),
+        return self.cluster.create(component, model, self.command(component, model, previous),
                                    self.cgroups.make(component, quota))
 
     def one(self, component, model=None):
@@ -368,6 +368,16 @@ class Scenario:
         self.cluster.wait_ready(new)
         self.delete_all(old)
 
+    def skew(self):
+        """Each service alone goes back to the version before, and comes again."""
+        for component in ("language", "vision", "gateway"):
+            for previous in (True, False):
+                old = self.cluster.pods_of(component)
+                new = self.create(component, previous=previous)
+                self.cluster.wait_ready([new])
+                time.sleep(2)
+                self.delete_all(old)
+
     def kill(self):
         """The node of a language and of a vision replica is gone."""
         new = [self.create("language"), self.create("vision")]
@@ -454,6 +464,8 @@ class Scenario:
                 return self.report()
             print("%-44s %5.1f s" % ("start", time.monotonic() - begin))
             chosen = [each for each in self.EVENTS if not self.arguments.only or self.arguments.only in each[0]]
+            if self.arguments.previous_bin and not self.arguments.without:
+                chosen = [("versions side by side", Scenario.skew)]
             for name, call in chosen:
                 self.event(name, lambda call=call: call(self))
         finally:
