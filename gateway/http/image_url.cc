@@ -40,9 +40,12 @@ absl::Status SplitAuthority(std::string_view authority, ImageUrl& url) {
     if (close == std::string_view::npos) return InvalidArgument("an IPv6 address without ']'");
     url.host = authority.substr(1, close - 1);
     rest = authority.substr(close + 1);
+    // A zone names an interface of this machine, and may hold any bytes: addresses in URLs have
+    // none.
+    const bool has_zone = url.host.find('%') != std::string::npos;
     boost::system::error_code error;
     boost::asio::ip::make_address_v6(url.host, error);
-    if (error) return InvalidArgument("\"", url.host, "\" is not an IPv6 address");
+    if (error || has_zone) return InvalidArgument("\"", url.host, "\" is not an IPv6 address");
   } else {
     const size_t colon = authority.find(':');
     url.host = LowerCase(authority.substr(0, colon));

@@ -35,6 +35,8 @@ TEST(ImageUrl, Refused) {
                            "http://[::1",
                            "http://[zz]/",
                            "http://../a",
+                           "http://[fe80::1%25eth0]/",
+                           "http://[2600::1%\xff\xfe]/",
                            "http://a..b/",
                            "http://.a/",
                            "http://a../",
