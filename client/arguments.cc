@@ -93,6 +93,11 @@ struct Flag {
 const Flag kFlags[] = {
     {"server", "HOST:PORT", "gRPC address of the gateway (127.0.0.1:50060, or VL2_SERVER)", true,
      [](const std::string& text, Arguments& to) { return ParseServer(text, to.server); }},
+    {"key", "KEY", "shown to a gateway that asks for one (better: VL2_KEY)", true,
+     [](const std::string& text, Arguments& to) {
+       to.key = text;
+       return absl::OkStatus();
+     }},
     {"timeout", "SECONDS", "give up after this long (600)", true,
      [](const std::string& text, Arguments& to) {
        return ParseNumber(text, 0.001, kMaxTimeoutS, to.timeout_s);

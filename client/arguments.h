@@ -48,6 +48,7 @@ struct Arguments {
   enum class Command { kHelp, kAsk, kInfo };
   Command command = Command::kHelp;
   std::string server = "127.0.0.1:50060";  // of the gateway's gRPC
+  std::string key;                         // shown to it; empty: none
   double timeout_s = 600;
   bool json = false;
   AskArguments ask;

@@ -30,8 +30,11 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& server) {
 }  // namespace
 
 struct ChatClient::State {
-  explicit State(const std::string& address)
-      : server(address), channel(MakeChannel(address)), stub(v1::ChatService::NewStub(channel)) {}
+  State(const std::string& address, const std::string& key)
+      : server(address),
+        key(key),
+        channel(MakeChannel(address)),
+        stub(v1::ChatService::NewStub(channel)) {}
 
   bool IsCancelled() {
     MutexLock lock(&mutex);
@@ -40,6 +43,7 @@ struct ChatClient::State {
   absl::Status Connect(SystemClock::time_point deadline);
 
   const std::string server;
+  const std::string key;
   const std::shared_ptr<grpc::Channel> channel;
   const std::unique_ptr<v1::ChatService::Stub> stub;
   Mutex mutex;
@@ -53,6 +57,7 @@ class ChatClient::Call {
  public:
   Call(State& state, SystemClock::time_point deadline) : state_(state) {
     context_.set_deadline(deadline);
+    if (!state.key.empty()) context_.AddMetadata("authorization", "Bearer " + state.key);
     MutexLock lock(&state_.mutex);
     state_.busy = true;
     state_.context = &context_;
@@ -90,7 +95,8 @@ absl::Status ChatClient::State::Connect(SystemClock::time_point deadline) {
   }
 }
 
-ChatClient::ChatClient(const std::string& server) : state_(std::make_unique<State>(server)) {}
+ChatClient::ChatClient(const std::string& server, const std::string& key)
+    : state_(std::make_unique<State>(server, key)) {}
 
 ChatClient::~ChatClient() = default;
 

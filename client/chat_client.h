@@ -22,7 +22,8 @@ class ChatClient {
   using Sink = std::function<absl::Status(const v1::ChatEvent&)>;
 
   // `server`: host:port.
-  explicit ChatClient(const std::string& server);
+  // `key` is shown with every call; empty: none.
+  explicit ChatClient(const std::string& server, const std::string& key = "");
   ~ChatClient();
 
   // Calls `sink` for every event as it comes. An error of the sink ends the call with that error.

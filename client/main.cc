@@ -137,7 +137,10 @@ int Info(const Arguments& arguments, ChatClient& client) {
 int Run(const Arguments& arguments, TerminationSignal& signal) {
   // gRPC's own messages would stand between ours.
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
-  const auto client = std::make_shared<ChatClient>(arguments.server);
+  const char* const environment_key = std::getenv("VL2_KEY");
+  const std::string key =
+      arguments.key.empty() && environment_key != nullptr ? environment_key : arguments.key;
+  const auto client = std::make_shared<ChatClient>(arguments.server, key);
   // Waits for the rest of the process's life. Ends the call, whose thread then tidies up; without
   // one there is nothing to tidy up.
   std::thread([client, &signal] {

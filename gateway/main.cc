@@ -37,7 +37,11 @@ ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:9060",
 ABSL_FLAG(std::string, port_file, "",
           "File that gets the line \"listening gateway HTTP grpc GRPC metrics METRICS\" once all "
           "listeners are open; empty: none.");
-ABSL_FLAG(std::string, api_key, "", "HTTP clients must show this bearer token; empty: none.");
+ABSL_FLAG(
+    std::string, api_keys, "",
+    "File of the keys that clients must show (Authorization: Bearer KEY, over HTTP and gRPC); "
+    "read again when it changes. Lines: name, sha256 of the key, tenant, requests a minute, "
+    "concurrent requests, tokens a minute ('-': no limit), and admin or nothing. Empty: no keys.");
 ABSL_FLAG(std::string, cors_origin, "",
           "Origins whose pages may call, comma-separated, or *; empty: no page of another origin.");
 ABSL_FLAG(std::string, allowed_hosts, "",
@@ -135,7 +139,6 @@ absl::Status Options::Fill() {
   sampling.repetition_penalty = absl::GetFlag(FLAGS_repetition_penalty);
   http.listen = absl::GetFlag(FLAGS_http_listen);
   http.model_name = name;
-  http.api_key = absl::GetFlag(FLAGS_api_key);
   http.cors_origin = absl::GetFlag(FLAGS_cors_origin);
   http.allowed_hosts = absl::GetFlag(FLAGS_allowed_hosts);
   VL2_ASSIGN_OR_RETURN(http.trusted_proxies,
@@ -266,6 +269,20 @@ absl::Status Run(TerminationSignal& signal) {
 
   const auto pools = [&upstreams] { return upstreams->Ready(); };
   GatewayMetrics metrics(port.metrics());
+  std::unique_ptr<ApiKeys> keys;
+  if (const std::string path = absl::GetFlag(FLAGS_api_keys); !path.empty()) {
+    VL2_ASSIGN_OR_RETURN(
+        keys, ApiKeys::Open(path, [&metrics](const std::string& client, const char* limit) {
+          metrics.OnLimited(client, limit);
+        }));
+  }
+  port.metrics().AddSource([keys = keys.get()](MetricSamples& samples) {
+    samples.Gauge("vl2_gateway_keys", "Keys that clients may show; 0: none is asked for.",
+                  keys == nullptr ? 0 : static_cast<double>(keys->num_keys()));
+    samples.Counter("vl2_gateway_key_reloads_failed_total", "Key files that could not be read.",
+                    keys == nullptr ? 0 : static_cast<double>(keys->num_failed_reloads()));
+  });
+  options.http.keys = options.chat.keys = keys.get();
   backend.observer = &metrics;
   ChatServiceImpl chat(
       options.chat, backend, metrics, [&upstreams] { return upstreams->ModelInfo(); },

@@ -52,6 +52,7 @@ struct Preparation {
   std::shared_ptr<ExchangeInbox> inbox;
   std::unique_ptr<AdmissionController::Ticket> ticket;
   std::string client_id;
+  std::unique_ptr<ApiKeys::Use> key;
   std::string body;
   AnswerIdentity identity;
   absl::Status status;
@@ -77,6 +78,9 @@ void StartSession(Preparation& preparation) {
   ChatTask task = std::move(preparation.request.task);
   task.request_id = preparation.identity.id;
   task.client_id = preparation.client_id;
+  if (preparation.key != nullptr) {
+    task.cache_salt = SaltOfTenant(preparation.key->key().tenant, task.cache_salt);
+  }
   task.deadline = preparation.deadline;
   preparation.inbox->Adopt(ChatSession::Start(
       preparation.state->backend, std::move(task),
@@ -109,6 +113,7 @@ class Exchange {
     preparation_->inbox = std::move(exchange.inbox);
     preparation_->ticket = std::move(exchange.ticket);
     preparation_->client_id = std::move(exchange.client_id);
+    preparation_->key = std::move(exchange.key);
     preparation_->body = std::move(exchange.body);
     preparation_->deadline = start_ + preparation_->state->options.request_timeout;
     preparation_->identity = {.id = MakeId(),
@@ -297,7 +302,10 @@ class Exchange {
   // Every request counts, however it ended.
   void Account() {
     const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
-    state().metrics.OnRequestEnd(Api::kHttp, GatewayMetrics::kNoClient, status_, seconds);
+    ApiKeys::Use* const key = preparation_->key.get();
+    state().metrics.OnRequestEnd(
+        Api::kHttp, key == nullptr ? GatewayMetrics::kNoClient : key->key().name, status_, seconds);
+    if (key != nullptr && end_) key->Charge(end_->prompt_tokens + end_->generated_tokens);
   }
 
   static constexpr size_t kMaxFetches = 4;  // at a time

@@ -254,21 +254,19 @@ class Connection : public std::enable_shared_from_this<Connection> {
     exchange.inbox = std::make_shared<ExchangeInbox>(socket_.get_executor());
     exchange.client_id = ClientId(ClientAddress(peer_, head.x_forwarded_for, head.forwarded,
                                                 state_->options.trusted_proxies));
-    // Decided before the body is read: a refused client must not cost memory.
-    absl::Status admitted = Authorize(parser->get());
-    if (admitted.ok() && state_->draining) {
-      admitted = absl::UnavailableError("the server is shutting down");
-    }
+    // Decided before the body is read: a refused client must not cost memory. A server that drains
+    // still serves what comes on connections that are open, once each: their clients cannot know.
+    absl::Status admitted = UseKey(parser->get(), exchange);
     if (admitted.ok()) admitted = state_->admission.CheckRoom(exchange.client_id);
     if (!admitted.ok()) {
-      CountRefused(admitted);
+      CountRefused(exchange, admitted);
       Count(kChatPath, HttpStatusOf(admitted));
       co_return co_await RefuseUnread(admitted);
     }
     exchange.ticket =
         state_->admission.Begin(exchange.client_id, InterruptOf(exchange.inbox), Clock::now());
     const absl::Status read = co_await ReadBody(*parser, *exchange.inbox, *exchange.ticket);
-    if (!read.ok()) CountRefused(read);
+    if (!read.ok()) CountRefused(exchange, read);
     if (absl::IsCancelled(read)) {
       Count(kChatPath, 499);
       co_return false;
@@ -283,7 +281,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     if (buffer_.size() == 0) buffer_.shrink_to_fit();
     const absl::Status entered = exchange.ticket->Enter();
     if (!entered.ok()) {
-      CountRefused(entered);
+      CountRefused(exchange, entered);
       Count(kChatPath, HttpStatusOf(entered));
       Response refusal = Error(entered);
       co_return co_await Write(refusal);
@@ -378,18 +376,19 @@ class Connection : public std::enable_shared_from_this<Connection> {
                                            state_->options.min_body_rate, " a second are needed"));
   }
 
+  // Whether the request shows a key; any request does where none are asked for.
   absl::Status Authorize(const http::fields& fields) const {
-    const std::string& key = state_->options.api_key;
-    if (key.empty()) return absl::OkStatus();
-    constexpr std::string_view kBearer = "Bearer ";
-    std::string_view given = View(fields[http::field::authorization]);
-    // The comparison's time must not tell how much of a guess was right.
-    const bool matches = given.size() == kBearer.size() + key.size() &&
-                         beast::iequals(beast::string_view(given.data(), kBearer.size()),
-                                        beast::string_view(kBearer.data(), kBearer.size())) &&
-                         CRYPTO_memcmp(given.data() + kBearer.size(), key.data(), key.size()) == 0;
-    if (matches) return absl::OkStatus();
-    return absl::UnauthenticatedError("the API key is missing or wrong");
+    if (state_->options.keys == nullptr) return absl::OkStatus();
+    return state_->options.keys->Find(View(fields[http::field::authorization])).status();
+  }
+
+  // The same for a chat request, which also counts against the key's limits.
+  absl::Status UseKey(const http::fields& fields, ChatExchange& exchange) {
+    if (state_->options.keys == nullptr) return absl::OkStatus();
+    VL2_ASSIGN_OR_RETURN(exchange.key, state_->options.keys->Begin(
+                                           View(fields[http::field::authorization]), Clock::now()));
+    exchange.client_id = ClientIdOfTenant(exchange.key->key().tenant);
+    return absl::OkStatus();
   }
 
   Response Reply(int status, std::string_view type, std::string body) const {
@@ -458,8 +457,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
     co_return !error && response.keep_alive();
   }
 
-  void CountRefused(const absl::Status& status) const {
-    state_->metrics.OnRefused(Api::kHttp, GatewayMetrics::kNoClient, status);
+  void CountRefused(const ChatExchange& exchange, const absl::Status& status) const {
+    const bool is_known = exchange.key != nullptr;
+    state_->metrics.OnRefused(
+        Api::kHttp, is_known ? exchange.key->key().name : GatewayMetrics::kNoClient, status);
   }
 
   void Count(std::string_view path, int status) const {

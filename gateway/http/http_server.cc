@@ -225,13 +225,16 @@ void HttpServer::Drain(std::chrono::milliseconds timeout) {
     error_code ignored;
     acceptor->close(ignored);
   });
-  const auto wait_until = [&state](std::chrono::steady_clock::time_point until) {
-    while (state.admission.num_in_flight() > 0 && std::chrono::steady_clock::now() < until) {
+  const auto is_busy = [&state] {
+    return state.admission.num_in_flight() > 0 || state.admission.num_reading() > 0;
+  };
+  const auto wait_until = [&is_busy](std::chrono::steady_clock::time_point until) {
+    while (is_busy() && std::chrono::steady_clock::now() < until) {
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
   };
   wait_until(std::chrono::steady_clock::now() + timeout);
-  if (state.admission.num_in_flight() > 0) {
+  if (is_busy()) {
     state.admission.EndAll(absl::UnavailableError("the server is shutting down"));
     wait_until(std::chrono::steady_clock::now() + kGoodbye);
   }

@@ -25,6 +25,7 @@
 #include "absl/status/statusor.h"
 #include "gateway/http/image_fetcher.h"
 #include "gateway/metrics/gateway_metrics.h"
+#include "gateway/session/api_keys.h"
 #include "gateway/session/chat_session.h"
 #include "gateway/session/client_identity.h"
 
@@ -33,7 +34,7 @@ namespace vl2::gateway {
 struct HttpOptions {
   std::string listen = "127.0.0.1:0";
   std::string model_name;
-  std::string api_key;  // empty: no authentication
+  ApiKeys* keys = nullptr;  // outlives the server; null: no authentication
   // Origins whose pages may call, comma-separated, or "*"; empty: none but the server's own.
   std::string cors_origin;
   // Names that a loopback server without a key answers to, see WebPageRules.

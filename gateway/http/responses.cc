@@ -1,8 +1,10 @@
 #include "gateway/http/responses.h"
 
+#include <string>
 #include <utility>
 
 #include "gateway/http/chat_response.h"
+#include "gateway/session/api_keys.h"
 
 namespace vl2::gateway {
 
@@ -36,7 +38,9 @@ Response MakeResponse(const ResponseStyle& style, int status, std::string_view c
 Response MakeErrorResponse(const ResponseStyle& style, const absl::Status& error) {
   const int status = HttpStatusOf(error);
   Response response = MakeResponse(style, status, "application/json", ErrorBody(error));
-  if (status == 429 || status == 503) response.set(http::field::retry_after, "1");
+  if (status == 429 || status == 503) {
+    response.set(http::field::retry_after, std::to_string(RetryAfterSeconds(error)));
+  }
   if (status == 401) response.set(http::field::www_authenticate, "Bearer");
   return response;
 }

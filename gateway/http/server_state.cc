@@ -29,7 +29,7 @@ ServerState::ServerState(const HttpOptions& options, const ChatBackend& backend,
       web_pages({.origins = options.cors_origin,
                  .allowed_hosts = options.allowed_hosts,
                  .loopback = IsLoopback(options.listen),
-                 .has_key = !options.api_key.empty()}),
+                 .has_key = options.keys != nullptr}),
       fetcher(options.fetch),
       admission(options.max_in_flight, options.max_held_body_bytes),
       parse_threads(static_cast<size_t>(options.num_parse_threads)) {}

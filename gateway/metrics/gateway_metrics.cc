@@ -63,6 +63,10 @@ GatewayMetrics::GatewayMetrics(Metrics& metrics)
       Requests(metrics, api, kNoClient, static_cast<absl::StatusCode>(code));
     }
   }
+  for (const char* limit : {"concurrent", "requests_per_min", "tokens_per_min"}) {
+    metrics.Counter("vl2_gateway_limited_total", "Chat requests over a limit of their key.",
+                    {{"client", kNoClient}, {"limit", limit}});
+  }
   for (const char* service : {"language", "vision"}) {
     for (const auto code : {absl::StatusCode::kUnavailable, absl::StatusCode::kCancelled,
                             absl::StatusCode::kAborted, absl::StatusCode::kResourceExhausted}) {
@@ -105,6 +109,13 @@ void GatewayMetrics::OnRequestEnd(Api api, const std::string& client, const absl
 
 void GatewayMetrics::OnRefused(Api api, const std::string& client, const absl::Status& status) {
   Requests(metrics_, api, client, status.code()).Add();
+}
+
+void GatewayMetrics::OnLimited(const std::string& client, const char* limit) {
+  metrics_
+      .Counter("vl2_gateway_limited_total", "Chat requests over a limit of their key.",
+               {{"client", client}, {"limit", limit}})
+      .Add();
 }
 
 void GatewayMetrics::OnRetry(const char* service, const absl::Status& status) {

@@ -33,6 +33,7 @@ class GatewayMetrics final : public SessionObserver {
   // A chat request that was served, however it ended; `client` is a key's name or kNoClient.
   void OnRequestEnd(Api api, const std::string& client, const absl::Status& status, double seconds);
   // One that was refused before its work began.
+  void OnLimited(const std::string& client, const char* limit);
   void OnRefused(Api api, const std::string& client, const absl::Status& status);
 
   void OnFirstToken(double seconds) override { first_token_seconds_.Observe(seconds); }

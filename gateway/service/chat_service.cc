@@ -37,8 +37,12 @@ class ChatCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     return *ticket_;
   }
 
+  // Before the request's work begins.
+  void SetKey(std::unique_ptr<ApiKeys::Use> key) { key_ = std::move(key); }
+
   void Start(const ChatBackend& backend, absl::StatusOr<ChatTask> task) {
     if (!task.ok()) return End(task.status());
+    if (key_ != nullptr) task->cache_salt = SaltOfTenant(key_->key().tenant, task->cache_salt);
     auto session =
         ChatSession::Start(backend, *std::move(task), [weak = weak_from_this()](ChatEvent event) {
           if (const auto self = weak.lock()) {
@@ -70,7 +74,8 @@ class ChatCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
       // A client that left has heard nothing of how its call would have ended.
       return finished_ && status_ ? *status_ : absl::CancelledError("the client has left");
     }();
-    metrics_.OnRequestEnd(Api::kGrpc, GatewayMetrics::kNoClient, status,
+    metrics_.OnRequestEnd(Api::kGrpc,
+                          key_ == nullptr ? GatewayMetrics::kNoClient : key_->key().name, status,
                           std::chrono::duration<double>(Clock::now() - start_).count());
     self_.reset();  // may destroy this
   }
@@ -88,6 +93,9 @@ class ChatCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   void OnEvent(ChatEvent event) {
     const auto* end = std::get_if<ChatEnd>(&event);
+    if (end != nullptr && key_ != nullptr) {
+      key_->Charge(end->prompt_tokens + end->generated_tokens);
+    }
     if (end != nullptr && !end->status.ok()) return End(end->status);
     if (std::holds_alternative<TextDelta>(event)) ticket_->SetAnswering();
     auto wire = ToWire(event);
@@ -134,6 +142,7 @@ class ChatCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   const Clock::time_point start_ = Clock::now();
   std::shared_ptr<ChatCall> self_;
   std::unique_ptr<AdmissionController::Ticket> ticket_;
+  std::unique_ptr<ApiKeys::Use> key_;
 
   Mutex mutex_;
   std::shared_ptr<ChatSession> session_ ABSL_GUARDED_BY(mutex_);
@@ -178,19 +187,43 @@ absl::StatusOr<ChatTask> ChatServiceImpl::Admit(const grpc::CallbackServerContex
 grpc::ServerWriteReactor<grpc::ByteBuffer>* ChatServiceImpl::Chat(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
   auto call = std::make_shared<ChatCall>(options_.max_waiting_events, metrics_);
-  const std::string client = ClientId(
+  std::string client = ClientId(
       ClientAddress(AddressOfGrpcPeer(context->peer()), Joined(*context, "x-forwarded-for"),
                     Joined(*context, "forwarded"), options_.trusted_proxies));
+  absl::Status allowed;
+  if (options_.keys != nullptr) {
+    auto key = options_.keys->Begin(Joined(*context, "authorization"), ApiKeys::Clock::now());
+    allowed = key.status();
+    if (key.ok()) {
+      client = ClientIdOfTenant((*key)->key().tenant);
+      call->SetKey(*std::move(key));
+    }
+  }
   AdmissionController::Ticket& ticket = call->Admit(admission_, client);
-  call->Start(backend_, Admit(*context, *request, client, ticket));
+  if (allowed.ok()) {
+    call->Start(backend_, Admit(*context, *request, client, ticket));
+  } else {
+    call->Start(backend_, allowed);
+  }
   return call.get();
+}
+
+absl::StatusOr<std::optional<ApiKey>> ChatServiceImpl::FindKey(
+    const grpc::CallbackServerContext& context) const {
+  if (options_.keys == nullptr) return std::nullopt;
+  VL2_ASSIGN_OR_RETURN(ApiKey key, options_.keys->Find(Joined(context, "authorization")));
+  return key;
 }
 
 grpc::ServerUnaryReactor* ChatServiceImpl::GetModelInfo(grpc::CallbackServerContext* context,
                                                         const grpc::ByteBuffer*,
                                                         grpc::ByteBuffer* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  absl::Status status;
+  absl::Status status = FindKey(*context).status();
+  if (!status.ok()) {
+    reactor->Finish(StatusToGrpc(status));
+    return reactor;
+  }
   if (auto info = info_(); info.ok()) {
     info->set_model_name(options_.model_name);
     info->clear_advertised_address();
@@ -205,6 +238,17 @@ grpc::ServerUnaryReactor* ChatServiceImpl::GetModelInfo(grpc::CallbackServerCont
 grpc::ServerUnaryReactor* ChatServiceImpl::GetClusterInfo(grpc::CallbackServerContext* context,
                                                           const grpc::ByteBuffer*,
                                                           grpc::ByteBuffer* response) {
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  const auto key = FindKey(*context);
+  absl::Status allowed = key.status();
+  if (key.ok() && key->has_value() && !(*key)->is_admin) {
+    allowed = absl::PermissionDeniedError(Cat(
+        "the key ", (*key)->name, " is no admin's: the services' addresses are not for everybody"));
+  }
+  if (!allowed.ok()) {
+    reactor->Finish(StatusToGrpc(allowed));
+    return reactor;
+  }
   v1::ClusterInfo cluster = cluster_();
   cluster.set_model_name(options_.model_name);
   auto& limits = *cluster.mutable_limits();
@@ -212,7 +256,6 @@ grpc::ServerUnaryReactor* ChatServiceImpl::GetClusterInfo(grpc::CallbackServerCo
   limits["max_message_bytes"] = options_.max_message_bytes;
   limits["request_timeout_ms"] = options_.request_timeout.count();
   *response = Serialized(cluster);
-  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
   reactor->Finish(grpc::Status::OK);
   return reactor;
 }

@@ -10,11 +10,13 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "gateway/metrics/gateway_metrics.h"
 #include "gateway/session/admission_controller.h"
+#include "gateway/session/api_keys.h"
 #include "gateway/session/chat_session.h"
 #include "gateway/session/client_identity.h"
 #include "vl2/v1/chat.grpc.pb.h"
@@ -26,6 +28,7 @@ struct ChatServiceOptions {
   SamplingChoice sampling;  // defaults of requests
   int64_t max_in_flight = 256;
   int64_t max_held_bytes = int64_t{1} << 30;  // of messages of requests in flight
+  ApiKeys* keys = nullptr;                    // outlives the service; null: no authentication
   TrustedProxies trusted_proxies;
   size_t max_waiting_events = 4096;  // for a client that reads slowly
   std::chrono::milliseconds request_timeout{600'000};
@@ -72,6 +75,8 @@ class ChatServiceImpl final : public RawChatService {
   void EndAll(const absl::Status& status) { admission_.EndAll(status); }
 
  private:
+  // The key that a call shows; none where none are asked for.
+  absl::StatusOr<std::optional<ApiKey>> FindKey(const grpc::CallbackServerContext& context) const;
   absl::StatusOr<ChatTask> Admit(const grpc::CallbackServerContext& context,
                                  const grpc::ByteBuffer& request, const std::string& client,
                                  AdmissionController::Ticket& ticket) const;

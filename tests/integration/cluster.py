@@ -3,6 +3,7 @@
 Needs nothing but Python's standard library.
 """
 import base64
+import hashlib
 import http.client
 import json
 import os
@@ -192,6 +193,20 @@ class Cluster:
         family, _, labels = name.rstrip("}").partition("{")
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines
                    if line.split("{")[0].split(" ")[0] == family and labels in line)
+
+
+def key_lines(keys):
+    """Of (name, key, tenant, "limits and more")."""
+    return "".join("%s %s %s %s\n" % (name, hashlib.sha256(key.encode()).hexdigest(), tenant, limits)
+                   for name, key, tenant, limits in keys)
+
+
+def key_file(keys):
+    """A file for --api_keys, open."""
+    file = tempfile.NamedTemporaryFile("w", prefix="vl2-keys")
+    file.write(key_lines(keys))
+    file.flush()
+    return file
 
 
 def flag(arguments, name, default):

@@ -9,7 +9,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from cluster import DATA, Cluster, image_part, picture_part, text_of  # noqa: E402
+from cluster import DATA, Cluster, image_part, key_file, picture_part, text_of  # noqa: E402
 
 BIN = sys.argv.pop(1)
 MISSING = [name for name in ("lm_service", "vision_service", "gateway")
@@ -257,12 +257,14 @@ class ServeTest(unittest.TestCase):
 class LimitsTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
+        cls.keys = key_file([("someone", "secret", "tenant", "- - -")])
         cls.cluster = Cluster(BIN, gateway_flags=[
-            "--max_in_flight=1", "--api_key=secret", "--cors_origin=https://a.example"])
+            "--max_in_flight=1", "--api_keys=" + cls.keys.name, "--cors_origin=https://a.example"])
 
     @classmethod
     def tearDownClass(cls):
         cls.cluster.stop()
+        cls.keys.close()
 
     def test_key_limit_and_drain(self):
         path = "/v1/chat/completions"
@@ -302,6 +304,26 @@ class LimitsTest(unittest.TestCase):
         self.assertTrue(rest.endswith("data: [DONE]\n\n"), rest[-200:])
         stopped.join()
         self.assertEqual(self.cluster.gateway.process.returncode, 0)
+
+
+class DrainTest(unittest.TestCase):
+    def test_a_chat_on_an_open_connection_is_answered_while_the_gateway_drains(self):
+        cluster = Cluster(BIN)
+        self.addCleanup(cluster.stop)
+        idle = cluster.connect()
+        idle.request("GET", "/v1/models")
+        idle.getresponse().read()
+        stream = cluster.open_stream(ask("x", max_tokens=3000))
+        next(stream)
+        cluster.gateway.process.terminate()
+        deadline = time.monotonic() + 10
+        while b"stopping" not in cluster.gateway.text().encode():
+            self.assertLess(time.monotonic(), deadline)
+        time.sleep(0.05)
+        idle.request("POST", "/v1/chat/completions", json.dumps(ask("Hi", max_tokens=2)))
+        response = idle.getresponse()
+        self.assertEqual((response.status, response.getheader("Connection")), (200, "close"), response.read())
+        self.assertEqual(list(stream)[-1], "[DONE]")
 
 
 class SilentStreamsTest(unittest.TestCase):
