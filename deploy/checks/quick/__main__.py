@@ -9,6 +9,7 @@ import copy
 import glob
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -110,9 +111,23 @@ def observe():
                 errors.append("alert %s: no test in which it is %s" % (alert, kind))
         if "| %s |" % alert not in readme:
             errors.append("alert %s has no line in deploy/README.md" % alert)
-    unknown = rules.metrics_in(json.dumps(groups)) - rules.exported()
-    if unknown:
-        errors.append("rules.yaml uses %s, which nothing exports" % sorted(unknown))
+    with open(os.path.join(folder, "dashboard.json")) as file:
+        dashboard = file.read()
+    for name, text in (("rules.yaml", json.dumps(groups)), ("dashboard.json", dashboard)):
+        unknown = rules.metrics_in(text) - rules.exported() - {"vl2_"}
+        if unknown:
+            errors.append("%s uses %s, which nothing exports" % (name, sorted(unknown)))
+    records = {rule["record"] for group in groups for rule in group["rules"] if "record" in rule}
+    with open(os.path.join(folder, "adapter.yaml")) as file:
+        adapter = file.read()
+    with open(os.path.join(KUBERNETES, "components", "hpa", "autoscalers.yaml")) as file:
+        asked = set(re.findall(r"\bvl2:[a-z:_]+", file.read()))
+    for name, text in (("dashboard.json", dashboard), ("adapter.yaml", adapter)):
+        unknown = set(re.findall(r"\bvl2:[a-z:_0-9]+", text)) - records
+        if unknown:
+            errors.append("%s uses %s, which rules.yaml does not record" % (name, sorted(unknown)))
+    if asked - set(re.findall(r"\bvl2:[a-z:_]+", adapter)):
+        errors.append("adapter.yaml does not tell all that components/hpa asks for")
     return errors
 
 
@@ -193,7 +208,8 @@ def main():
             print("FAILED nobody misses " + survivor)
         print("%d fields taken away, %d not missed" % (count, len(survivors)))
         errors += survivors
-    print("not checked: what an API server adds to the schemas (defaults, admission), and images themselves")
+    print("not checked: what an API server adds to the schemas (defaults, admission), and images themselves;\n"
+          "observe/prometheus.yaml and adapter.yaml, whose programs Debian builds without Kubernetes or not at all")
     return 1 if errors else 0
 
 

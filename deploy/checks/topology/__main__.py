@@ -33,6 +33,7 @@ def parse():
                         help="folder of the services as they were before: rolls each service alone to them and "
                              "back, 0 failed; or for --without")
     parser.add_argument("--manifests", default="", help="rendered objects; else those of deploy/kubernetes")
+    parser.add_argument("--draw", metavar="PNG", default="", help="the dashboard's panels as a picture")
     parser.add_argument("--keep_logs", action="store_true")
     arguments = parser.parse_args()
     if arguments.without:

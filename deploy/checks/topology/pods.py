@@ -107,8 +107,10 @@ class Cluster:
         self.common_labels, self.settings = common_labels, settings
         self.pods, self.foreign, self.count = [], [], 0
         self.lock = threading.RLock()
+        self.on_change = lambda pods: None
         self.changed = True
         self.endpoints = None
+        self.last_alive = []
         self.stopping = threading.Event()
         self.trouble = []  # exits and logs that nobody asked for
         self.thread = threading.Thread(target=self.run, daemon=True)
@@ -160,6 +162,9 @@ class Cluster:
     def publish(self):
         """Services' addresses: in DNS, and behind the gateway's virtual address."""
         alive = [pod for pod in self.pods if not pod.gone]
+        if [pod.name for pod in alive] != self.last_alive:
+            self.last_alive = [pod.name for pod in alive]
+            self.on_change(alive)
         services = {"vl2-gateway-pods": [], "vl2-language": [], "vl2-vision": [], "vl2-language-all": []}
         for pod in alive:
             if pod.component == "language":

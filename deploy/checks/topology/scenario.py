@@ -16,6 +16,7 @@ import network
 import policies
 import pods as pods_module
 from names import NameServer
+from watch import Prometheus
 
 POINTS = {
     "allow-list": "vision sends embeddings to a language replica that DNS has just forgotten, or not told it yet",
@@ -129,6 +130,7 @@ class Scenario:
         self.arguments, self.folder = arguments, folder
         self.settings = Settings()
         self.assertions = {}
+        self.times = []  # of events
         self.not_checked = []
         network.build(folder)
         self.names = NameServer(folder)
@@ -141,6 +143,11 @@ class Scenario:
         self.cluster.foreign.append(pods_module.Foreign("client", self.client_space, {"app": "client"},
                                                         {"kubernetes.io/metadata.name": "clients"}))
         self.cgroups = CpuQuotas()
+        self.prometheus = Prometheus(folder)
+        self.cluster.foreign.append(pods_module.Foreign("prometheus", self.prometheus.space, {"app": "prometheus"},
+                                                        {"kubernetes.io/metadata.name": "monitoring"}))
+        self.cluster.on_change = lambda pods: self.prometheus.write(
+            [("%s:%d" % (pod.network.address, pod.metrics_port), pod.name) for pod in pods])
 
     # ---- pods ----
 
@@ -212,6 +219,7 @@ class Scenario:
 
     def event(self, name, call):
         begin, number = time.monotonic(), len(self.load.results)
+        self.times.append((time.time(), name))
         error = ""
         try:
             call()
@@ -468,8 +476,16 @@ class Scenario:
                 chosen = [("versions side by side", Scenario.skew)]
             for name, call in chosen:
                 self.event(name, lambda call=call: call(self))
+            if not self.arguments.without:
+                problems = self.prometheus.problems(time.monotonic() - begin)
+                self.check("observed", not problems, "; ".join(problems))
+            if self.arguments.draw:
+                import draw
+                draw.draw(self.prometheus, time.time() - (time.monotonic() - begin), time.time(), self.times,
+                          self.arguments.draw)
         finally:
             self.load.stop()
+            self.prometheus.stop()
             self.cluster.stop()
             self.names.stop()
             self.cgroups.remove()
