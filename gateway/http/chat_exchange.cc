@@ -54,6 +54,7 @@ struct Preparation {
   std::string client_id;
   std::unique_ptr<ApiKeys::Use> key;
   std::string body;
+  std::string request_id;
   AnswerIdentity identity;
   absl::Status status;
   ChatRequest request;
@@ -76,7 +77,7 @@ void Parse(Preparation& preparation) {
 // Rendering and tokenising take a while for long texts, so this too runs beside the connections.
 void StartSession(Preparation& preparation) {
   ChatTask task = std::move(preparation.request.task);
-  task.request_id = preparation.identity.id;
+  task.request_id = preparation.request_id;
   task.client_id = preparation.client_id;
   if (preparation.key != nullptr) {
     task.cache_salt = SaltOfTenant(preparation.key->key().tenant, task.cache_salt);
@@ -115,6 +116,7 @@ class Exchange {
     preparation_->client_id = std::move(exchange.client_id);
     preparation_->key = std::move(exchange.key);
     preparation_->body = std::move(exchange.body);
+    preparation_->request_id = style_.request_id;
     preparation_->deadline = start_ + preparation_->state->options.request_timeout;
     preparation_->identity = {.id = MakeId(),
                               .model = preparation_->state->options.model_name,

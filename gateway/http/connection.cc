@@ -23,6 +23,7 @@
 #include "gateway/http/socket_deadline.h"
 #include "gateway/http/web_page.h"
 #include "gateway/session/client_identity.h"
+#include "gateway/session/request_id.h"
 #include "openssl/crypto.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
@@ -152,6 +153,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     style_.keep_alive = request.keep_alive() && !state_->draining;
     RequestHead head;
     absl::Status status = ReadRequestHead(request, head);
+    style_.request_id = head.x_request_id.empty() ? MakeRequestId() : head.x_request_id;
     style_.varies_by_origin = state_->web_pages.has_origins();
     style_.allowed_origin = state_->web_pages.AllowedOrigin(head);
     const bool probe = IsProbe(head.path);

@@ -5,6 +5,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "boost/asio/ip/address.hpp"
+#include "gateway/session/request_id.h"
 #include "runtime/base/status.h"
 
 namespace vl2::gateway {
@@ -100,6 +101,8 @@ absl::Status ReadRequestHead(const http::request_header<>& header, RequestHead& 
   if (head.path.empty()) head.path = "/";
   head.host = HostOf(authority);
   head.x_forwarded_for = Joined(header, "X-Forwarded-For");
+  const std::string request_id = Joined(header, "X-Request-Id");
+  if (IsRequestId(request_id)) head.x_request_id = request_id;
   head.forwarded = Joined(header, http::field::forwarded);
   head.origin = std::string(View(header[http::field::origin]));
   if (!head.origin.empty() && IsSameOrigin(head, authority)) head.origin.clear();

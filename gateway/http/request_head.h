@@ -20,9 +20,10 @@ struct RequestHead {
   // All values of a name, joined with commas.
   std::string x_forwarded_for;
   std::string forwarded;
-  std::string origin;      // of the web page that asks; empty: none says so
-  bool posts = false;      // a POST
-  bool json_type = false;  // of its body
+  std::string x_request_id;  // empty: none that can be taken
+  std::string origin;        // of the web page that asks; empty: none says so
+  bool posts = false;        // a POST
+  bool json_type = false;    // of its body
   // Told by browsers: the page comes from another site.
   bool cross_site = false;
   // Of a CORS preflight.

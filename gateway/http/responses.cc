@@ -13,10 +13,11 @@ namespace http = boost::beast::http;
 void SetFixedHeaders(const ResponseStyle& style, http::fields& fields) {
   fields.set(http::field::server, "vl2serve");
   fields.set("X-Content-Type-Options", "nosniff");
+  if (!style.request_id.empty()) fields.set("X-Request-Id", style.request_id);
   if (style.varies_by_origin) fields.set(http::field::vary, "Origin");
   if (style.allowed_origin) {
     fields.set(http::field::access_control_allow_origin, *style.allowed_origin);
-    fields.set(http::field::access_control_expose_headers, "Retry-After");
+    fields.set(http::field::access_control_expose_headers, "Retry-After, X-Request-Id");
   }
 }
 

@@ -19,6 +19,7 @@ using Response = boost::beast::http::response<boost::beast::http::string_body>;
 struct ResponseStyle {
   unsigned http_version = 11;
   bool keep_alive = false;
+  std::string request_id;                     // X-Request-Id; empty: none is told
   bool varies_by_origin = false;              // some origins may call
   std::optional<std::string> allowed_origin;  // Access-Control-Allow-Origin
 };

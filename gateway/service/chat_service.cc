@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "gateway/service/wire.h"
+#include "gateway/session/request_id.h"
 #include "runtime/base/mutex.h"
 #include "runtime/base/status.h"
 #include "runtime/rpc/bounded_message.h"
@@ -178,6 +179,7 @@ absl::StatusOr<ChatTask> ChatServiceImpl::Admit(const grpc::CallbackServerContex
   VL2_RETURN_IF_ERROR(ParseBounded(request, kMaxRequestFields, message));
   VL2_ASSIGN_OR_RETURN(ChatTask task, TaskOf(message, options_.sampling));
   task.client_id = client;
+  if (task.request_id.empty()) task.request_id = MakeRequestId();
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
       context.deadline() - std::chrono::system_clock::now());
   task.deadline = Clock::now() + std::min(left, options_.request_timeout);

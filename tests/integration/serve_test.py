@@ -306,6 +306,31 @@ class LimitsTest(unittest.TestCase):
         self.assertEqual(self.cluster.gateway.process.returncode, 0)
 
 
+class RequestIdTest(unittest.TestCase):
+    def test_a_request_has_one_name_everywhere(self):
+        cluster = Cluster(BIN, num_lm=2, gateway_flags=["--probe_interval_ms=200"])
+        self.addCleanup(cluster.stop)
+        path = "/v1/chat/completions"
+        _, headers, _ = cluster.request("POST", path, ask("x", max_tokens=1))
+        made = headers["X-Request-Id"]
+        self.assertRegex(made, r"^req-[0-9a-f]{16}$")
+        self.assertNotEqual(made, cluster.request("POST", path, ask("x", max_tokens=1))[1]["X-Request-Id"])
+        for bad in ("x" * 129, "two words", ""):
+            _, headers, _ = cluster.request("POST", path, ask("x", max_tokens=1), {"X-Request-Id": bad})
+            self.assertRegex(headers["X-Request-Id"], r"^req-[0-9a-f]{16}$", bad)
+        status, headers, _ = cluster.request("POST", path, ask("x", temperature=-1), {"X-Request-Id": "mine/1"})
+        self.assertEqual((status, headers["X-Request-Id"]), (400, "mine/1"))
+        # Streams too, and what goes wrong with it is logged under that name.
+        connection = cluster.connect()
+        connection.request("POST", path, json.dumps(ask("x", max_tokens=3000, stream=True)), {"X-Request-Id": "mine/2"})
+        response = connection.getresponse()
+        self.assertEqual(response.getheader("X-Request-Id"), "mine/2")
+        response.readline()
+        max(cluster.lm, key=cluster.running).kill()
+        self.assertTrue(response.read().decode().endswith("data: [DONE]\n\n"))
+        self.assertIn("language replica lost request=mine/2", cluster.gateway.text())
+
+
 class DrainTest(unittest.TestCase):
     def test_a_chat_on_an_open_connection_is_answered_while_the_gateway_drains(self):
         cluster = Cluster(BIN)

@@ -71,7 +71,7 @@ def lint():
     found = []
     for command in (["yamllint", "-s", "-c", os.path.join(tools.REPOSITORY, "deploy", ".yamllint"),
                      os.path.join(tools.REPOSITORY, "deploy")],
-                    ["shellcheck", os.path.join(tools.REPOSITORY, "deploy", "check")]):
+                    ["shellcheck", *(os.path.join(tools.REPOSITORY, "deploy", name) for name in ("check", "pin"))]):
         try:
             done = subprocess.run(command, capture_output=True, text=True)
         except FileNotFoundError:
