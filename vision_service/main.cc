@@ -42,8 +42,10 @@ ABSL_FLAG(int64_t, resolve_interval_ms, 2000,
 ABSL_FLAG(std::string, ops, "cpu", "Backend: cpu or ref.");
 ABSL_FLAG(int, threads, 0,
           "Threads that encode; 0: as many as cores may be used, a container's quota included.");
-ABSL_FLAG(int64_t, stall_timeout_ms, 60'000,
-          "/livez fails when tiles wait and none has been encoded for so long, milliseconds.");
+ABSL_FLAG(
+    int64_t, stall_timeout_ms, 60'000,
+    "/livez fails when there is work and no decoding or no batch of tiles has ended for so long, "
+    "milliseconds.");
 ABSL_FLAG(int, decode_threads, 2, "Threads that decode and cut pictures, one picture each.");
 ABSL_FLAG(int, max_batch_tiles, 1, "Tiles encoded at a time at most.");
 ABSL_FLAG(int64_t, max_queued_tiles, 512, "Tiles of all pictures in the queue at most.");
@@ -172,10 +174,14 @@ absl::Status Run(TerminationSignal& signal) {
   options.engine.calibrate = true;
   VL2_ASSIGN_OR_RETURN(const auto engine, VisionEngine::Start(options.engine, processor, *encoder));
   metrics.Watch(*engine, *peers);
-  StallCheck stalled("tile", options.stall_timeout);
+  // One for each: pictures that cannot be decoded would hide an encoder that hangs, or would pass
+  // for one, since no tile of them is ever encoded.
+  StallCheck decoding("decoding of a picture", options.stall_timeout);
+  StallCheck encoding("batch of tiles", options.stall_timeout);
   port.health().AddCheck([&] {
     const VisionEngineSnapshot now = engine->snapshot();
-    return stalled.Check(now.num_queued_tiles > 0, now.num_encoded_tiles + now.num_cancelled);
+    VL2_RETURN_IF_ERROR(decoding.Check(now.has_decodes, now.num_decodes));
+    return encoding.Check(now.has_batches, now.num_batches);
   });
   VisionServiceImpl service(options.service, *engine, *peers, metrics, std::move(info));
   const MetricsPort::Closer closer(port);

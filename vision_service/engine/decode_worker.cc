@@ -45,6 +45,7 @@ void VisionEngine::RunDecoder() {
     {
       MutexLock lock(&mutex_);
       snapshot_.decoding_bytes -= encoding->job.decoded_bytes;
+      ++snapshot_.num_decodes;
       decode_changed_.NotifyAll();
       if (status.ok() || encoding->ended) continue;
       subscribers = subscribers_[encoding.get()];

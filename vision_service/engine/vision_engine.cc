@@ -197,8 +197,12 @@ void VisionEngine::RunEncoder() {
       MutexLock lock(&mutex_);
       while (!stopping_ && (taken = TakeTiles()).empty()) tiles_changed_.Wait(&mutex_);
       if (stopping_) return;
+      in_batch_ = true;
     }
     EncodeTiles(taken);
+    MutexLock lock(&mutex_);
+    in_batch_ = false;
+    ++snapshot_.num_batches;
   }
 }
 
@@ -279,6 +283,11 @@ VisionEngineSnapshot VisionEngine::snapshot() const {
     now = snapshot_;
     now.num_queued_tiles = queued_tiles_.total();
     now.num_waiting_decodes = static_cast<int64_t>(to_decode_.size());
+    for (const auto& encoding : order_) {
+      now.num_cut_tiles += static_cast<int64_t>(encoding->tiles.size());
+    }
+    now.has_decodes = !to_decode_.empty() || snapshot_.decoding_bytes > 0;
+    now.has_batches = in_batch_ || now.num_cut_tiles > 0;
   }
   now.num_held_images = held_images_.num_images();
   now.held_bytes = held_images_.num_bytes();

@@ -74,8 +74,15 @@ struct VisionEngineSnapshot {
   int64_t num_clients = 0;    // that hold pictures
   int64_t num_waiting_headers = 0;
   int64_t num_waiting_decodes = 0;
+  int64_t num_cut_tiles = 0;  // decoded and not taken by the encoder yet
+  // Whether decoders, encoder have something to do: then the counts of what they have done, below,
+  // stand still for as long only as one decoding or one batch takes.
+  bool has_decodes = false;
+  bool has_batches = false;
   int64_t decoding_bytes = 0;     // of pictures that are being decoded and cut
   int64_t num_encoded_tiles = 0;  // since the start, as all below
+  int64_t num_decodes = 0;        // that have ended, those that failed among them
+  int64_t num_batches = 0;        // of tiles, encoded and told to those that wait
   int64_t num_cache_hits = 0;
   int64_t num_misses = 0;
   int64_t num_shared = 0;  // requests that joined an encoding in flight
@@ -193,6 +200,7 @@ class VisionEngine {
   TurnOrder decode_turns_ ABSL_GUARDED_BY(mutex_);
   TurnOrder tile_turns_ ABSL_GUARDED_BY(mutex_);
   EmbeddingCache cache_ ABSL_GUARDED_BY(mutex_);
+  bool in_batch_ ABSL_GUARDED_BY(mutex_) = false;          // the encoder has tiles in hand
   VisionEngineSnapshot snapshot_ ABSL_GUARDED_BY(mutex_);  // what is counted nowhere else
   std::vector<std::thread> threads_;
   SideWork side_work_;
