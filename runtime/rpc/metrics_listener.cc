@@ -19,6 +19,11 @@
 namespace vl2 {
 namespace {
 
+// A connection holds a thread until its request has come. Liveness probes must not wait behind some
+// that say nothing (a browser opens such in advance), or the service is ended in good health.
+constexpr char kNumThreads[] = "16";
+constexpr char kTimeoutMs[] = "2000";
+
 // The web server takes numeric addresses only, and not all builds of it know version 6.
 absl::StatusOr<std::vector<std::string>> NumericAddresses(const HostPort& address) {
   addrinfo hints = {};
@@ -85,8 +90,8 @@ absl::StatusOr<std::unique_ptr<MetricsListener>> MetricsListener::Start(
   VL2_ASSIGN_OR_RETURN(const std::vector<std::string> addresses, NumericAddresses(address));
   std::unique_ptr<MetricsListener> listener(new MetricsListener(metrics, health));
   for (const std::string& numeric : addresses) {
-    const char* options[] = {"listening_ports",    numeric.c_str(), "num_threads", "2",
-                             "request_timeout_ms", "5000",          nullptr};
+    const char* options[] = {"listening_ports",    numeric.c_str(), "num_threads", kNumThreads,
+                             "request_timeout_ms", kTimeoutMs,      nullptr};
     const mg_callbacks callbacks = {};
     listener->context_ = mg_start(&callbacks, nullptr, options);
     if (listener->context_ != nullptr) break;

@@ -4,7 +4,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <string>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -42,22 +44,26 @@ TEST(MetricsTest, DecimalBoundsReachTheLast) {
   EXPECT_EQ(DecimalBounds(1, 40), (std::vector<double>{1, 2, 5, 10, 20, 50}));
 }
 
-// The answer to one HTTP request line.
-std::string Ask(const std::string& address, const std::string& request_line) {
+// A socket, connected.
+int Connect(const std::string& address) {
   const HostPort target = *ParseHostPort(address);
   const int socket_fd = socket(AF_INET, SOCK_STREAM, 0);
   sockaddr_in to = {};
   to.sin_family = AF_INET;
   to.sin_port = htons(static_cast<uint16_t>(target.port));
   inet_pton(AF_INET, target.host.c_str(), &to.sin_addr);
+  EXPECT_EQ(connect(socket_fd, reinterpret_cast<sockaddr*>(&to), sizeof(to)), 0);
+  return socket_fd;
+}
+
+// The answer to one HTTP request line.
+std::string Ask(const std::string& address, const std::string& request_line) {
+  const int socket_fd = Connect(address);
+  const std::string request = request_line + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+  EXPECT_EQ(write(socket_fd, request.data(), request.size()), static_cast<ssize_t>(request.size()));
   std::string answer;
-  if (connect(socket_fd, reinterpret_cast<sockaddr*>(&to), sizeof(to)) == 0) {
-    const std::string request = request_line + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    EXPECT_EQ(write(socket_fd, request.data(), request.size()),
-              static_cast<ssize_t>(request.size()));
-    char block[4096];
-    for (ssize_t n = 0; (n = read(socket_fd, block, sizeof(block))) > 0;) answer.append(block, n);
-  }
+  char block[4096];
+  for (ssize_t n = 0; (n = read(socket_fd, block, sizeof(block))) > 0;) answer.append(block, n);
   close(socket_fd);
   return answer;
 }
@@ -91,6 +97,20 @@ TEST(MetricsListenerTest, Answers) {
   EXPECT_THAT(Ask(address, "GET /readyz"), HasSubstr("shutting down"));
   EXPECT_THAT(Ask(address, "GET /etc/passwd"), StartsWith("HTTP/1.1 404"));
   EXPECT_THAT(Ask(address, "POST /metrics"), StartsWith("HTTP/1.1 405"));
+}
+
+TEST(MetricsListenerTest, AnswersBesideConnectionsThatSayNothing) {
+  Metrics metrics;
+  const ServiceHealth health;
+  auto listener = MetricsListener::Start("127.0.0.1:0", metrics, health);
+  ASSERT_TRUE(listener.ok()) << listener.status();
+  const auto begin = std::chrono::steady_clock::now();
+  std::vector<int> silent;
+  for (int i = 0; i < 8; ++i) silent.push_back(Connect((*listener)->address()));
+  EXPECT_THAT(Ask((*listener)->address(), "GET /livez"), StartsWith("HTTP/1.1 200"));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2))
+      << "a probe does not wait until the others are given up";
+  for (const int fd : silent) close(fd);
 }
 
 TEST(MetricsListenerTest, RefusesAnAddressInUse) {
