@@ -17,6 +17,7 @@
 #include "gateway/upstream/upstreams.h"
 #include "runtime/base/log.h"
 #include "runtime/base/model_folder.h"
+#include "runtime/base/mutex.h"
 #include "runtime/base/status.h"
 #include "runtime/rpc/metrics_port.h"
 #include "runtime/rpc/port_file.h"
@@ -233,16 +234,22 @@ class TimerCheck {
  public:
   explicit TimerCheck(TimerQueue& timers) : timers_(timers) {}
   absl::Status Check() {
-    timers_.At(Clock::now(), [num_run = num_run_] { ++*num_run; });
-    ++num_asked_;
-    return stalled_.Check(num_asked_ - *num_run_ > 1, *num_run_);
+    MutexLock lock(&mutex_);
+    const absl::Status status = stalled_.Check(num_asked_ > *num_run_, *num_run_);
+    // One at a time: they must not pile up behind one that hangs.
+    if (num_asked_ == *num_run_) {
+      ++num_asked_;
+      timers_.At(Clock::now(), [num_run = num_run_] { ++*num_run; });
+    }
+    return status;
   }
 
  private:
   TimerQueue& timers_;
   StallCheck stalled_{"timer", std::chrono::minutes(1)};
   const std::shared_ptr<std::atomic<int64_t>> num_run_ = std::make_shared<std::atomic<int64_t>>(0);
-  std::atomic<int64_t> num_asked_{0};
+  Mutex mutex_;
+  int64_t num_asked_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 absl::Status Run(TerminationSignal& signal) {
@@ -293,6 +300,7 @@ absl::Status Run(TerminationSignal& signal) {
   const MetricsPort::Closer closer(port);
   VL2_ASSIGN_OR_RETURN(const auto server, ServerScaffold::Start(options.grpc, {&chat}, port));
   VL2_ASSIGN_OR_RETURN(const auto http, HttpServer::Start(options.http, backend, metrics, pools));
+  const MetricsPort::Closer http_closer(port);  // before `http` goes, which metrics ask
   const std::string line = Cat("listening gateway ", http->address(), " grpc ", server->address(),
                                " metrics ", port.address().empty() ? "-" : port.address());
   VL2_RETURN_IF_ERROR(WritePortFile(options.port_file, line));

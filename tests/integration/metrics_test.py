@@ -22,6 +22,12 @@ if not all(os.path.exists(os.path.join(BIN, name)) for name in ("lm_service", "v
     print("SKIPPED: the services are not built")
     sys.exit(77)
 CATALOGUE = os.path.join(REPOSITORY, "deploy", "observe", "metrics.json")
+# Gauges of what piles up, by their names.
+QUEUE = ("^vl2_.*(_queue|_queued|_bytes|_in_flight|_connections|_sequences|_held_images|_lookups"
+         "|_waiting_for_replicas)$")
+# idle_connections are connections; commands_queued holds a few commands for each sequence, and uploads
+# for pending_upload_bytes, which have limits.
+LIMITED_OTHERWISE = ("vl2_gateway_idle_connections", "vl2_language_commands_queued")
 SERVICES = {"gateway": "gateway", "language": "lm_service", "vision": "vision_service"}
 
 
@@ -132,6 +138,8 @@ class MetricsTest(unittest.TestCase):
             for name in names:
                 if name.endswith("_limit"):
                     self.assertIn(name[:-len("_limit")], names, service)
+                if re.search(QUEUE, name) and name not in LIMITED_OTHERWISE:
+                    self.assertIn(name + "_limit", list(names), service)
 
     def test_what_is_counted(self):
         self.assertEqual(self.metric("gateway", 'vl2_gateway_requests_total{api="http",client="-",code="ok"}'), 4)

@@ -74,7 +74,11 @@ void VisionMetrics::Watch(const VisionEngine& engine, const PeerAllowList& peers
         "Speed of this process while it encodes; one blank tile is measured at the start.",
         now.tiles_per_second);
     gauge("vl2_vision_decode_queue", "Images that wait to be decoded.", now.num_waiting_decodes);
+    gauge("vl2_vision_decode_queue_limit", "These at most, since each is held for a call.",
+          options.max_held_images);
     gauge("vl2_vision_header_queue", "Headers that wait to be read.", now.num_waiting_headers);
+    gauge("vl2_vision_header_queue_limit", "These at most, since each is held for a call.",
+          options.max_held_images);
     gauge("vl2_vision_encodings", "Images being encoded.", now.num_encodings);
     gauge("vl2_vision_clients", "Clients that hold images.", now.num_clients);
     gauge("vl2_vision_held_images", "Images held for calls.", now.num_held_images);

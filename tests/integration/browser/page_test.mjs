@@ -52,11 +52,18 @@ const answer = () => page.locator("#answer").textContent();
 const status = () => page.locator("#status").textContent();
 const choose = (file) => page.getByLabel("Choose a picture").setInputFiles(file);
 
-// What the page sends, with more in it.
+// What the page sends, with more in it. Now and then a request that follows at once passed by, so one
+// of the page's own is seen to be caught first.
 async function adding(more) {
-  await page.route("**/v1/chat/completions", (route) => route.continue({
-    postData: JSON.stringify({...route.request().postDataJSON(), ...more}),
-  }));
+  await page.route("**/v1/chat/completions", (route) => {
+    if (!route.request().postData()) return route.fulfill({status: 200, body: "caught"});
+    return route.continue({postData: JSON.stringify({...route.request().postDataJSON(), ...more})});
+  });
+  const caught = () => page.evaluate(async () => {
+    const response = await fetch("v1/chat/completions", {method: "POST"});
+    return response.text();
+  });
+  for (let i = 0; await caught() !== "caught"; ++i) assert.ok(i < 100, "requests pass by");
 }
 
 async function setMore({limit, temperature}) {
@@ -69,6 +76,17 @@ async function setMore({limit, temperature}) {
 
 const finished = () => page.waitForFunction(
     () => document.getElementById("answer").getAttribute("aria-busy") === "false");
+
+// Waits for it; what else is there is told when it does not come.
+async function statusSays(text) {
+  try {
+    await page.waitForFunction(
+        (wanted) => document.getElementById("status").textContent.includes(wanted), text);
+  } catch (error) {
+    const there = await page.evaluate(() => document.querySelector("main").innerText);
+    throw new Error(`the status does not say "${text}": ${there}`, {cause: error});
+  }
+}
 
 async function screenshot(name) {
   if (!settings.screenshots) return;
@@ -120,8 +138,7 @@ test("a picture, a question, the API's answer as it streams", async () => {
         .textContent.length)).observe(document.getElementById("answer"), {childList: true});
   });
   await byRole("button", "Ask").click();
-  await page.waitForFunction(() => document.getElementById("status").textContent
-      .includes("tokens/s"));
+  await statusSays("tokens/s");
   await finished();
   await endLoad();
   const expected = await apiAnswer("What is in this picture?",
@@ -219,8 +236,7 @@ test("errors are shown and do not stay", async () => {
   await page.getByText("The server cannot be reached.").waitFor();
   await page.unroute("**/v1/chat/completions");
   await byRole("button", "Ask").click();
-  await page.waitForFunction(() => document.getElementById("status").textContent
-      .includes("5 tokens in"));
+  await statusSays("5 tokens in");
   assert.ok(await error.isHidden());
 });
 
@@ -245,13 +261,13 @@ test("pictures come by paste and by drop", async () => {
   await setMore({limit: 3});
   await adding({ignore_eos: true});
   await byRole("button", "Ask").click();
-  await page.waitForFunction(() => document.getElementById("status").textContent
-      .includes("3 tokens in"));
+  await statusSays("3 tokens in");
 });
 
 test("the keyboard alone, and names for what it meets", async () => {
   const focused = () => page.evaluate(() => document.activeElement.id ||
       document.activeElement.tagName.toLowerCase());
+  await adding({ignore_eos: true, max_tokens: 5});
   const order = [];
   for (let i = 0; i < 4; ++i) {
     await page.keyboard.press("Tab");
@@ -260,10 +276,8 @@ test("the keyboard alone, and names for what it meets", async () => {
   assert.deepEqual(order, ["file", "question", "summary", "send"]);
   await screenshot("wide-focus");
   await page.getByLabel("Question").focus();
-  await adding({ignore_eos: true, max_tokens: 5});
   await page.keyboard.press("Control+Enter");
-  await page.waitForFunction(() => document.getElementById("status").textContent
-      .includes("5 tokens in"));
+  await statusSays("5 tokens in");
   assert.equal(await focused(), "question");
   // The keyboard's place is kept while buttons are disabled and enabled.
   await byRole("button", "Ask").focus();
