@@ -476,7 +476,7 @@ class Scenario:
                 chosen = [("versions side by side", Scenario.skew)]
             for name, call in chosen:
                 self.event(name, lambda call=call: call(self))
-            if not self.arguments.without:
+            if not self.arguments.only and not self.arguments.previous_bin:  # a part has not all the data
                 problems = self.prometheus.problems(time.monotonic() - begin)
                 self.check("observed", not problems, "; ".join(problems))
             if self.arguments.draw:
