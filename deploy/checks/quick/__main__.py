@@ -126,6 +126,10 @@ def observe():
         unknown = set(re.findall(r"\bvl2:[a-z:_0-9]+", text)) - records
         if unknown:
             errors.append("%s uses %s, which rules.yaml does not record" % (name, sorted(unknown)))
+    # The records have no label "namespace", by which the adapter asks unless it is told otherwise.
+    for rule in yaml.safe_load(adapter)["externalRules"]:
+        if rule.get("resources", {}).get("namespaced") is not False:
+            errors.append("adapter.yaml: %s is asked for by a namespace that it does not have" % rule["seriesQuery"])
     if asked - set(re.findall(r"\bvl2:[a-z:_]+", adapter)):
         errors.append("adapter.yaml does not tell all that components/hpa asks for")
     return errors

@@ -8,6 +8,8 @@ import json
 import os
 import re
 
+import yaml
+
 import tools
 
 PORTS = {"gateway": {"http": 8080, "grpc": 50060, "metrics": 9060},
@@ -321,16 +323,26 @@ def connections_are_the_designs(name, things):
             yield "%s: nobody may read its metrics" % component
 
 
+def addresses_and_decoders_are_bounded(name, things):
+    if settings(things, "language")[2].get("VL2_ADVERTISE") != "$(POD_IP):50061":
+        yield "language: it does not tell the pod's own address"
+    if settings(things, "vision")[2].get("VIPS_BLOCK_UNTRUSTED") != "1":
+        yield "vision: libvips may use decoders that are not made for files of strangers"
+
+
 def images_are_named(name, things):
     for thing in by_kind(things, "Deployment"):
-        for container in thing["spec"]["template"]["spec"]["containers"]:
+        pod = thing["spec"]["template"]["spec"]
+        for container in [*pod["containers"], *pod.get("initContainers", [])]:
             image = container.get("image", "")
-            if not re.search(r":\d|@sha256:[0-9a-f]{64}$", image):
+            # A colon before the last slash belongs to a registry's port.
+            if not re.search(r":\d[^/]*$|@sha256:[0-9a-f]{64}$", image):
                 yield "%s: image %s has neither version nor digest" % (thing["metadata"]["name"], image)
 
 
 RELATIONS = [settings_are_flags, ports_agree, drains_agree, memory_suffices, startup_suffices,
-             names_are_complete, selectors_match, connections_are_the_designs, images_are_named]
+             names_are_complete, selectors_match, connections_are_the_designs,
+             addresses_and_decoders_are_bounded, images_are_named]
 
 
 def check(name, things):
@@ -356,10 +368,56 @@ def exported():
     return names
 
 
+def observed():
+    """deploy/observe/rules.yaml: {record: expression}, and the jobs whose absence raises an alert."""
+    with open(os.path.join(tools.REPOSITORY, "deploy", "observe", "rules.yaml")) as file:
+        found = [rule for group in yaml.safe_load(file)["groups"] for rule in group["rules"]]
+    jobs = {job for rule in found for job in re.findall(r'\bup\{job="([^"]+)"\}', rule["expr"])}
+    return {rule["record"]: " ".join(rule["expr"].split()) for rule in found if "record" in rule}, jobs
+
+
+# What KEDA asks for each service, beside the refusals that wake it.
+KEDA_ASKS = {"vl2-language": {"vl2:language:active", "vl2:language:cache"}, "vl2-vision": {"vl2:vision:needed"}}
+# 0 or 1, so that refusals wake one replica; how many are needed is for the others to say.
+KEDA_WAKES = ('sum(rate(vl2_gateway_requests_total{code="unavailable"}[1m])) > bool 0', "1")
+
+
+def autoscaled(name, things):
+    """A count in the manifest would be set again by every apply, under the autoscaler's feet."""
+    for thing in by_kind(things, "HorizontalPodAutoscaler") + by_kind(things, "ScaledObject"):
+        target = thing["spec"]["scaleTargetRef"]["name"]
+        for each in by_kind(things, "Deployment"):
+            if each["metadata"]["name"] == target and "replicas" in each["spec"]:
+                yield "%s: %s has a count of replicas, which an apply sets back" % (name, target)
+    records, _ = observed()
+    for thing in by_kind(things, "ScaledObject"):
+        label = "%s: ScaledObject %s" % (name, thing["metadata"]["name"])
+        asked = {" ".join(each["metadata"]["query"].split()): each["metadata"]["threshold"]
+                 for each in thing["spec"]["triggers"]}
+        if asked.pop(KEDA_WAKES[0], None) != KEDA_WAKES[1]:
+            yield "%s: refusals do not wake exactly one replica" % label
+        if set(asked) != {records[each] for each in KEDA_ASKS[thing["metadata"]["name"]]}:
+            yield "%s does not ask what rules.yaml records: %s" % (label, sorted(asked))
+
+
+def monitored(name, things):
+    """The job that the alerts speak of is the one that the operator makes."""
+    _, jobs = observed()
+    for thing in by_kind(things, "PodMonitor"):
+        label = thing["spec"].get("jobLabel")
+        for each in by_kind(things, "Deployment"):
+            job = each["spec"]["template"]["metadata"]["labels"].get(label)
+            if {job} != jobs:
+                yield "%s: %s is scraped as job %s, the alerts ask for %s" % (
+                    name, each["metadata"]["name"], job, sorted(jobs))
+
+
 def check_components(components):
     """Numbers of section 4, and that every metric that is used is exported."""
     known = exported()
     for name, things in components.items():
+        yield from autoscaled(name, things)
+        yield from monitored(name, things)
         for thing in things:
             unknown = metrics_in(json.dumps(thing.get("spec", {}))) - known
             if thing["kind"] in ("ScaledObject", "HorizontalPodAutoscaler", "PrometheusRule") and unknown:
