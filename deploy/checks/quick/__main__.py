@@ -146,22 +146,51 @@ def write_rules():
                    "spec:\n" + body)
 
 
-def mutate(rendered):
+def without(things, index, path):
+    changed = copy.deepcopy(things)
+    parent = changed[index]
+    for key in path[:-1]:
+        parent = parent[key]
+    del parent[path[-1]]
+    return changed
+
+
+def fails(name, things, validator, index):
+    """Whether something is said about objects from which a field was taken, be it by the schemas."""
+    try:
+        return bool(rules.check(name, things) or validator.errors(things[index]))
+    except (KeyError, TypeError, ValueError):  # The check would have ended with it.
+        return True
+
+
+def mutate(rendered, validator):
     """Takes away each asserted field of the first overlay that has it; the rules that survive it."""
     survivors, count = [], 0
+    name = "cpu-demo"
+    things = rendered[name]
+    for index, thing in enumerate(things):
+        for path in rules.related_places(thing):
+            count += 1
+            if not fails(name, without(things, index, path), validator, index):
+                survivors.append("%s %s: %s" % (thing["kind"], thing["metadata"]["name"], ".".join(map(str, path))))
+        if thing["kind"] not in ("Namespace", "ConfigMap", "Deployment"):
+            count += 1
+            if not rules.check(name, things[:index] + things[index + 1:]):
+                survivors.append("%s %s" % (thing["kind"], thing["metadata"]["name"]))
+        # A field that nobody knows must be an error of the schema.
+        added = copy.deepcopy(thing)
+        added.get("spec", added)["unknownField"] = 1
+        count += 1
+        if not validator.errors(added):
+            survivors.append("an unknown field in %s %s" % (thing["kind"], thing["metadata"]["name"]))
     for rule in rules.FIELDS:
         for name, things in rendered.items():
             places = [(i, path) for i, thing in enumerate(things) for path in rule.places(thing)]
             if not places:
                 continue
             for index, path in places:
-                changed = copy.deepcopy(things)
-                parent = changed[index]
-                for key in path[:-1]:
-                    parent = parent[key]
-                del parent[path[-1]]
                 count += 1
-                if not rules.check(name, changed):
+                if not rules.check(name, without(things, index, path)):
                     survivors.append("%s: %s without %s" % (name, things[index]["metadata"]["name"],
                                                             ".".join(map(str, path))))
             break
@@ -207,7 +236,7 @@ def main():
         num_objects, len(names), len(parts), len(validator.kinds), len(rules.FIELDS) + len(rules.RELATIONS),
         len(errors)))
     if arguments.mutate and not errors:
-        survivors, count = mutate(rendered)
+        survivors, count = mutate(rendered, validator)
         for survivor in survivors:
             print("FAILED nobody misses " + survivor)
         print("%d fields taken away, %d not missed" % (count, len(survivors)))

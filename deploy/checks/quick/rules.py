@@ -212,7 +212,7 @@ def drains_agree(name, things):
     _, _, values = settings(things, "gateway")
     if values.get("VL2_MAX_CONNECTION_AGE_MS") != "300000":
         yield "gateway: gRPC clients never move to new gateways"
-    if int(values.get("VL2_REQUEST_TIMEOUT_MS", 0)) > 1000 * DRAIN["gateway"]:
+    if not 0 < int(values.get("VL2_REQUEST_TIMEOUT_MS", 0)) <= 1000 * DRAIN["gateway"]:
         yield "gateway: a request may last longer than the drain"
 
 
@@ -231,6 +231,8 @@ def memory_suffices(name, things):
         limit = resources.get("limits", {}).get("memory")
         if limit is None or quantity(limit) < need:
             yield "%s: memory %s is less than the %.1f GiB of its settings" % (component, limit, need / GIB)
+        if "cpu" not in resources.get("requests", {}):
+            yield "%s: no cores are requested, by which the HPA reckons" % component
         if limit != resources.get("requests", {}).get("memory"):
             yield "%s: memory requested and allowed differ" % component
         if component != "gateway" and (not resources.get("limits", {}).get("cpu") or
@@ -238,7 +240,20 @@ def memory_suffices(name, things):
             yield "%s: its cores are not its own" % component
 
 
+SERVICES = {"vl2-gateway": [("http", 8080), ("grpc", 50060)], "vl2-gateway-pods": [("grpc", 50060)],
+            "vl2-language": [("grpc", 50061)], "vl2-language-all": [("grpc", 50061)], "vl2-vision": [("grpc", 50062)]}
+
+
+def services_are_the_designs(name, things):
+    found = {each["metadata"]["name"]: [(port.get("name"), port.get("port")) for port in each["spec"].get("ports", [])]
+             for each in by_kind(things, "Service")}
+    if found != SERVICES:
+        yield "the Services are %s" % found
+
+
 def startup_suffices(name, things):
+    if settings(things, "gateway")[1].get("startupProbe", {}).get("failureThreshold", 0) < 12:
+        yield "gateway: less than a minute to start"
     for component in ("language", "vision"):
         _, container, _ = settings(things, component)
         if container.get("startupProbe", {}).get("failureThreshold", 0) < STARTUP_PERIODS[name]:
@@ -288,39 +303,68 @@ def selectors_match(name, things):
                 yield "%s has no %s" % (component, kind)
 
 
+def only(component):
+    return {"podSelector": {"matchLabels": {"app.kubernetes.io/component": component}}}
+
+
+# Who may open a connection to whom, and nobody else: a rule without peers is open to all.
+MONITORING = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+DNS = ([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+         "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}], [(53, "TCP"), (53, "UDP")])
+CONNECTIONS = {
+    "gateway": ([(None, [(8080, "TCP"), (50060, "TCP")]), ([MONITORING], [(9060, "TCP")])],
+                [([only("language")], [(50061, "TCP")]), ([only("vision")], [(50062, "TCP")]), DNS]),
+    "language": ([([only("gateway"), only("vision")], [(50061, "TCP")]), ([MONITORING], [(9061, "TCP")])], []),
+    "vision": ([([only("gateway")], [(50062, "TCP")]), ([MONITORING], [(9062, "TCP")])],
+               [([only("language")], [(50061, "TCP")]), DNS]),
+}
+
+
 def connections_are_the_designs(name, things):
-    """Who may open a connection to whom: default deny, and the design's list."""
-    allowed = {("gateway", "language", 50061), ("gateway", "vision", 50062), ("vision", "language", 50061)}
+    """Default deny, and the design's list."""
     policies = {each["metadata"]["name"]: each["spec"] for each in by_kind(things, "NetworkPolicy")}
-    if "vl2-default-deny" not in policies or policies["vl2-default-deny"].get("ingress") or \
-            policies["vl2-default-deny"].get("egress"):
+    if set(policies) != {"vl2-default-deny", *("vl2-" + component for component in CONNECTIONS)}:
+        yield "the policies are %s" % sorted(policies)
+    deny = policies.get("vl2-default-deny", {})
+    if deny.get("ingress") or deny.get("egress"):
         yield "nothing denies what is not allowed"
-    out, into = set(), set()
-    for component in PORTS:
+    pods = [each["spec"]["template"]["metadata"].get("labels", {}) for each in by_kind(things, "Deployment")]
+    denied = deny.get("podSelector", {}).get("matchLabels", {})
+    if not all(denied.items() <= labels.items() for labels in pods):
+        yield "what is not allowed is denied to some pods only"
+    for component, directions in CONNECTIONS.items():
         spec = policies.get("vl2-" + component, {})
-        for direction, word in (("egress", "to"), ("ingress", "from")):
-            for rule in spec.get(direction, []):
-                for peer in rule.get(word, []):
-                    other = peer.get("podSelector", {}).get("matchLabels", {}).get("app.kubernetes.io/component")
-                    for port in rule.get("ports", []):
-                        if other and direction == "egress":
-                            out.add((component, other, port["port"]))
-                        elif other:
-                            into.add((other, component, port["port"]))
-    for kind, found in (("leave", out), ("arrive", into)):
-        if found != allowed:
-            yield "connections that may %s: %s; the design has %s" % (kind, sorted(found), sorted(allowed))
-    dns = [port for component in ("gateway", "vision")
-           for rule in policies.get("vl2-" + component, {}).get("egress", [])
-           for port in rule.get("ports", []) if port["port"] == 53]
-    if len(dns) != 4:
-        yield "gateway and vision may not ask for names over UDP and TCP"
-    if policies.get("vl2-language", {}).get("egress"):
-        yield "the language service may open connections"
-    for component, ports in PORTS.items():
-        if not any(port["port"] == ports["metrics"] for rule in policies.get("vl2-" + component, {}).get("ingress", [])
-                   for port in rule.get("ports", [])):
-            yield "%s: nobody may read its metrics" % component
+        if spec.get("podSelector") != only(component)["podSelector"]:
+            yield "vl2-%s is for other pods" % component
+        for (direction, word), wanted in zip((("ingress", "from"), ("egress", "to")), directions):
+            found = [(rule.get(word),
+                      sorted((port.get("port"), port.get("protocol")) for port in rule.get("ports", [])))
+                     for rule in spec.get(direction, [])]
+            if found != wanted:
+                yield "%s: %s is %s; the design has %s" % (component, direction, found, wanted)
+
+
+def settings_hold_together(name, things):
+    names = set()
+    for component in PORTS:
+        _, container, values = settings(things, component)
+        mounts = {each["name"]: each["mountPath"] for each in container.get("volumeMounts", [])}
+        if values.get("VL2_MODEL") != mounts.get("models"):
+            yield "%s: the model is not where the weights are mounted" % component
+        if mounts.get("tmp") != "/tmp":
+            yield "%s: nothing is mounted at /tmp" % component
+        names.add(values.get("VL2_MODEL_NAME"))
+        fields = {"POD_NAMESPACE": "metadata.namespace", "POD_IP": "status.podIP"}
+        env = {each["name"]: each.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
+               for each in container.get("env", [])}
+        for variable in set(re.findall(r"\$\((\w+)\)", " ".join(values.values()))):
+            if env.get(variable) != fields.get(variable):
+                yield "%s: $(%s) is not the pod's" % (component, variable)
+    if len(names) != 1 or None in names:
+        yield "the services name the model differently: %s" % names
+    vision = settings(things, "vision")[2]
+    if not 0 < int(vision.get("VL2_MAX_REQUEST_DECODED_BYTES", 0)) <= int(vision.get("VL2_MAX_DECODING_BYTES", 0)):
+        yield "vision: one request may decode more than all may"
 
 
 def addresses_and_decoders_are_bounded(name, things):
@@ -340,9 +384,33 @@ def images_are_named(name, things):
                 yield "%s: image %s has neither version nor digest" % (thing["metadata"]["name"], image)
 
 
-RELATIONS = [settings_are_flags, ports_agree, drains_agree, memory_suffices, startup_suffices,
-             names_are_complete, selectors_match, connections_are_the_designs,
+RELATIONS = [services_are_the_designs, settings_are_flags, ports_agree, drains_agree, memory_suffices,
+             startup_suffices, names_are_complete, selectors_match, connections_are_the_designs, settings_hold_together,
              addresses_and_decoders_are_bounded, images_are_named]
+
+# What the relations assert, as paths: --mutate takes each away.
+RELATED = [("ConfigMap", ("data", "**")), ("NetworkPolicy", ("spec", "podSelector", "matchLabels", "**")),
+           ("NetworkPolicy", ("spec", "ingress", "**")), ("NetworkPolicy", ("spec", "egress", "**")),
+           ("Deployment", (*FIRST, "env", "**")), ("Deployment", (*FIRST, "ports", "**")),
+           ("Deployment", (*FIRST, "resources", "**")), ("Deployment", (*FIRST, "volumeMounts", "**")),
+           ("Deployment", (*FIRST, "image")), ("Deployment", (*FIRST, "startupProbe", "failureThreshold")),
+           ("Service", ("spec", "selector", "**"))]
+
+
+def related_places(thing):
+    """Every place at and below ** of each path."""
+    def below(at, value):
+        children = value.items() if isinstance(value, dict) else \
+            enumerate(value) if isinstance(value, list) else []
+        for key, child in children:
+            yield (*at, key)
+            yield from below((*at, key), child)
+
+    for kind, path in RELATED:
+        if thing["kind"] != kind:
+            continue
+        for at, value in lookup(thing, [key for key in path if key != "**"]):
+            yield from below(at, value) if path[-1] == "**" else [at]
 
 
 def check(name, things):
