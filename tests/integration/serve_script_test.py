@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -24,6 +25,10 @@ class ServeScriptTest(unittest.TestCase):
         self.addCleanup(process.stdout.close)
         self.addCleanup(process.stderr.close)
         self.addCleanup(process.kill)
+        # A script that hangs fails here, not at the limit of the whole test.
+        timer = threading.Timer(120, process.kill)
+        timer.start()
+        self.addCleanup(timer.cancel)
         return process
 
     def children(self, process):
