@@ -30,7 +30,7 @@ PRESETS = {
                      joint_rate=1.2e-3, tower_share=0.42, language_share=0.4),
     "gpu": Preset(SHAPES["gpu"], "all", most_things=8, text_share=0.55, smallest_print=16,
                   mix="gpu", tower_batch=128, joint_batch=96, questions=8, tower_rate=1.5e-3,
-                  joint_rate=8e-4, tower_share=0.15,
+                  joint_rate=8e-4, tower_share=0.22,
                   language_share=0.1),
     "tiny": Preset(SHAPES["tiny"], "plain", most_things=3, text_share=0.55, smallest_print=26,
                    mix="cpu", tower_batch=2, joint_batch=2, questions=2, tower_rate=1e-3,
