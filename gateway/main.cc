@@ -311,8 +311,7 @@ absl::Status Run(TerminationSignal& signal) {
   server->SetServing(false);
   // Both at once: there is one deadline. Calls over gRPC are told why they end just before theirs.
   const Clock::time_point deadline = Clock::now() + options.drain_timeout;
-  timers.At(deadline,
-            [&chat] { chat.EndAll(absl::UnavailableError("the server is shutting down")); });
+  timers.At(deadline, [&chat] { chat.EndAll(ShuttingDown()); });
   std::thread http_drain([&] { http->Drain(options.drain_timeout); });
   constexpr std::chrono::milliseconds kGoodbye{2000};
   server->WaitForClientsToMove(options.drain_timeout.count());

@@ -18,6 +18,7 @@
 #include "gateway/http/chat_request.h"
 #include "gateway/http/chat_response.h"
 #include "gateway/http/stream_writer.h"
+#include "gateway/session/public_error.h"
 #include "runtime/base/status.h"
 
 namespace vl2::gateway {
@@ -52,6 +53,7 @@ struct Preparation {
   std::shared_ptr<ExchangeInbox> inbox;
   std::unique_ptr<AdmissionController::Ticket> ticket;
   std::string client_id;
+  int priority = 0;
   std::unique_ptr<ApiKeys::Use> key;
   std::string body;
   std::string request_id;
@@ -79,6 +81,7 @@ void StartSession(Preparation& preparation) {
   ChatTask task = std::move(preparation.request.task);
   task.request_id = preparation.request_id;
   task.client_id = preparation.client_id;
+  task.priority = preparation.priority;
   if (preparation.key != nullptr) {
     task.cache_salt = SaltOfTenant(preparation.key->key().tenant, task.cache_salt);
   }
@@ -114,6 +117,7 @@ class Exchange {
     preparation_->inbox = std::move(exchange.inbox);
     preparation_->ticket = std::move(exchange.ticket);
     preparation_->client_id = std::move(exchange.client_id);
+    preparation_->priority = exchange.priority;
     preparation_->key = std::move(exchange.key);
     preparation_->body = std::move(exchange.body);
     preparation_->request_id = style_.request_id;
@@ -180,9 +184,10 @@ class Exchange {
       item.reset();
       return;
     }
-    const auto* event = std::get_if<ChatEvent>(&*item);
+    auto* event = std::get_if<ChatEvent>(&*item);
     if (event == nullptr) return;
-    if (const auto* end = std::get_if<ChatEnd>(event)) {
+    if (auto* end = std::get_if<ChatEnd>(event)) {
+      end->status = PublicError(end->status, SeesReasons(), preparation_->request_id);
       end_ = *end;
       status_ = end->status;
     } else if (!has_answer_ && !std::holds_alternative<ChatAccepted>(*event) &&
@@ -223,6 +228,12 @@ class Exchange {
   static absl::Status FetchError(const RemoteImage& remote, const absl::Status& error) {
     if (absl::IsResourceExhausted(error)) return error;
     return ParamError(remote.param, Cat(remote.param, ": ", Message(error)), "invalid_image_url");
+  }
+
+  bool SeesReasons() const {
+    const ApiKeys::Use* const key = preparation_->key.get();
+    return gateway::SeesReasons(preparation_->state->options.keys != nullptr,
+                                key == nullptr ? nullptr : &key->key());
   }
 
   bool ClientLeft() const { return interrupted_ && absl::IsCancelled(status_); }

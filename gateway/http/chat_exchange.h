@@ -30,6 +30,7 @@ struct ChatExchange {
   std::shared_ptr<ExchangeInbox> inbox;
   std::unique_ptr<AdmissionController::Ticket> ticket;  // has entered
   std::string client_id;
+  int priority = 0;
   std::unique_ptr<ApiKeys::Use> key;  // null: keys are not asked for
   std::string body;
   ResponseStyle style;

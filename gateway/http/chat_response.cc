@@ -3,6 +3,7 @@
 #include <utility>
 #include <variant>
 
+#include "runtime/base/error_details.h"
 #include "runtime/base/status.h"
 #include "text/utf8.h"
 
@@ -93,7 +94,7 @@ const char* ErrorType(int http_status) {
 }  // namespace
 
 int HttpStatusOf(const absl::Status& status) {
-  if (CodeOf(status) == "model_not_found") return 404;
+  if (ReasonOf(status) == "model_not_found") return 404;
   switch (status.code()) {
     case absl::StatusCode::kOk:
       return 200;
@@ -124,13 +125,11 @@ int HttpStatusOf(const absl::Status& status) {
 
 std::string ErrorBody(const absl::Status& status) {
   const std::string param = ParamOf(status);
-  const std::string code = CodeOf(status);
   Json error = {{"message", Message(status)},
                 {"type", ErrorType(HttpStatusOf(status))},
                 {"param", nullptr},
-                {"code", nullptr}};
+                {"code", ReasonOf(status)}};
   if (!param.empty()) error["param"] = param;
-  if (!code.empty()) error["code"] = code;
   return Dump({{"error", std::move(error)}});
 }
 

@@ -23,6 +23,7 @@
 #include "gateway/http/socket_deadline.h"
 #include "gateway/http/web_page.h"
 #include "gateway/session/client_identity.h"
+#include "gateway/session/public_error.h"
 #include "gateway/session/request_id.h"
 #include "openssl/crypto.h"
 #include "runtime/base/log.h"
@@ -230,6 +231,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Response Probe(std::string_view path) const {
     if (path == "/livez" || path == "/healthz") return Reply(200, "text/plain", "ok\n");
     absl::Status ready = path == "/readyz/pools" ? state_->pools() : absl::OkStatus();
+    if (state_->options.keys != nullptr) ready = PublicError(ready, /*sees_reasons=*/false, "");
     if (state_->draining) ready = absl::UnavailableError("shutting down");
     if (ready.ok()) return Reply(200, "text/plain", "ready\n");
     return Reply(503, "text/plain; charset=utf-8", Cat("not ready: ", Message(ready), "\n"));
@@ -259,14 +261,15 @@ class Connection : public std::enable_shared_from_this<Connection> {
     // Decided before the body is read: a refused client must not cost memory. A server that drains
     // still serves what comes on connections that are open, once each: their clients cannot know.
     absl::Status admitted = UseKey(parser->get(), exchange);
-    if (admitted.ok()) admitted = state_->admission.CheckRoom(exchange.client_id);
+    if (admitted.ok())
+      admitted = state_->admission.CheckRoom(exchange.client_id, exchange.priority);
     if (!admitted.ok()) {
       CountRefused(exchange, admitted);
       Count(kChatPath, HttpStatusOf(admitted));
       co_return co_await RefuseUnread(admitted);
     }
-    exchange.ticket =
-        state_->admission.Begin(exchange.client_id, InterruptOf(exchange.inbox), Clock::now());
+    exchange.ticket = state_->admission.Begin(exchange.client_id, InterruptOf(exchange.inbox),
+                                              Clock::now(), exchange.priority);
     const absl::Status read = co_await ReadBody(*parser, *exchange.inbox, *exchange.ticket);
     if (!read.ok()) CountRefused(exchange, read);
     if (absl::IsCancelled(read)) {
@@ -389,7 +392,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
     if (state_->options.keys == nullptr) return absl::OkStatus();
     VL2_ASSIGN_OR_RETURN(exchange.key, state_->options.keys->Begin(
                                            View(fields[http::field::authorization]), Clock::now()));
-    exchange.client_id = ClientIdOfTenant(exchange.key->key().tenant);
+    exchange.client_id = ClientIdOfKey(exchange.key->key(), exchange.client_id);
+    exchange.priority = exchange.key->key().priority;
     return absl::OkStatus();
   }
 

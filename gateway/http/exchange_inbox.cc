@@ -5,6 +5,7 @@
 #include "boost/asio/post.hpp"
 #include "boost/asio/redirect_error.hpp"
 #include "boost/asio/use_awaitable.hpp"
+#include "runtime/base/error_details.h"
 #include "runtime/base/status.h"
 
 namespace vl2::gateway {
@@ -28,8 +29,10 @@ void ExchangeInbox::Push(InboxItem item) {
   if (closed_ || interrupted_) return;
   if (items_.size() >= kMaxWaiting) {
     interrupted_ = true;
-    interrupt_ = absl::ResourceExhaustedError(
-        Cat("the client reads too slowly: ", kMaxWaiting, " events wait for it"));
+    interrupt_ =
+        WithReason(absl::ResourceExhaustedError(
+                       Cat("the client reads too slowly: ", kMaxWaiting, " events wait for it")),
+                   "client_too_slow");
   } else {
     items_.push_back(std::move(item));
   }

@@ -125,7 +125,7 @@ struct HttpServer::Parts {
     if (socket >= 0) {
       constexpr std::string_view kBody =
           "{\"error\":{\"message\":\"the server has no descriptor left; try again\","
-          "\"type\":\"server_error\",\"param\":null,\"code\":null}}";
+          "\"type\":\"server_error\",\"param\":null,\"code\":\"overloaded\"}}";
       const std::string text =
           Cat("HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
               "Retry-After: 1\r\nConnection: close\r\nContent-Length: ",
@@ -235,7 +235,7 @@ void HttpServer::Drain(std::chrono::milliseconds timeout) {
   };
   wait_until(std::chrono::steady_clock::now() + timeout);
   if (is_busy()) {
-    state.admission.EndAll(absl::UnavailableError("the server is shutting down"));
+    state.admission.EndAll(ShuttingDown());
     wait_until(std::chrono::steady_clock::now() + kGoodbye);
   }
   parts_->Stop();

@@ -1,10 +1,11 @@
 #include "gateway/http/responses.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
 #include "gateway/http/chat_response.h"
-#include "gateway/session/api_keys.h"
+#include "runtime/base/error_details.h"
 
 namespace vl2::gateway {
 
@@ -40,7 +41,7 @@ Response MakeErrorResponse(const ResponseStyle& style, const absl::Status& error
   const int status = HttpStatusOf(error);
   Response response = MakeResponse(style, status, "application/json", ErrorBody(error));
   if (status == 429 || status == 503) {
-    response.set(http::field::retry_after, std::to_string(RetryAfterSeconds(error)));
+    response.set(http::field::retry_after, std::to_string(std::max(1, RetryAfterOf(error))));
   }
   if (status == 401) response.set(http::field::www_authenticate, "Bearer");
   return response;

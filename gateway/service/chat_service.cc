@@ -7,7 +7,9 @@
 #include <utility>
 
 #include "gateway/service/wire.h"
+#include "gateway/session/public_error.h"
 #include "gateway/session/request_id.h"
+#include "runtime/base/error_details.h"
 #include "runtime/base/mutex.h"
 #include "runtime/base/status.h"
 #include "runtime/rpc/bounded_message.h"
@@ -20,8 +22,10 @@ namespace {
 class ChatCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                        public std::enable_shared_from_this<ChatCall> {
  public:
-  ChatCall(size_t max_waiting_events, GatewayMetrics& metrics)
-      : max_waiting_events_(max_waiting_events), metrics_(metrics) {}
+  ChatCall(const ChatServiceOptions& options, GatewayMetrics& metrics)
+      : max_waiting_events_(options.max_waiting_events),
+        metrics_(metrics),
+        sees_reasons_(SeesReasons(options.keys != nullptr, nullptr)) {}
 
   // Keeps this alive until OnDone.
   AdmissionController::Ticket& Admit(AdmissionController& admission, const std::string& client) {
@@ -34,16 +38,23 @@ class ChatCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
           self->End(status);
           self->CancelSession();
         },
-        AdmissionController::Clock::now());
+        AdmissionController::Clock::now(), key_ == nullptr ? 0 : key_->key().priority);
     return *ticket_;
   }
 
   // Before the request's work begins.
-  void SetKey(std::unique_ptr<ApiKeys::Use> key) { key_ = std::move(key); }
+  void SetKey(std::unique_ptr<ApiKeys::Use> key) {
+    key_ = std::move(key);
+    sees_reasons_ = SeesReasons(true, &key_->key());
+  }
 
   void Start(const ChatBackend& backend, absl::StatusOr<ChatTask> task) {
     if (!task.ok()) return End(task.status());
-    if (key_ != nullptr) task->cache_salt = SaltOfTenant(key_->key().tenant, task->cache_salt);
+    request_id_ = task->request_id;
+    if (key_ != nullptr) {
+      task->cache_salt = SaltOfTenant(key_->key().tenant, task->cache_salt);
+      task->priority = key_->key().priority;
+    }
     auto session =
         ChatSession::Start(backend, *std::move(task), [weak = weak_from_this()](ChatEvent event) {
           if (const auto self = weak.lock()) {
@@ -97,7 +108,9 @@ class ChatCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     if (end != nullptr && key_ != nullptr) {
       key_->Charge(end->prompt_tokens + end->generated_tokens);
     }
-    if (end != nullptr && !end->status.ok()) return End(end->status);
+    if (end != nullptr && !end->status.ok()) {
+      return End(PublicError(end->status, sees_reasons_, request_id_));
+    }
     if (std::holds_alternative<TextDelta>(event)) ticket_->SetAnswering();
     auto wire = ToWire(event);
     if (!wire) return;
@@ -113,8 +126,9 @@ class ChatCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
       }
     }
     if (!overrun) return;
-    End(absl::ResourceExhaustedError(
-        Cat("the client reads too slowly: ", max_waiting_events_, " events wait for it")));
+    End(WithReason(absl::ResourceExhaustedError(Cat("the client reads too slowly: ",
+                                                    max_waiting_events_, " events wait for it")),
+                   "client_too_slow"));
     CancelSession();
   }
 
@@ -140,6 +154,8 @@ class ChatCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   const size_t max_waiting_events_;
   GatewayMetrics& metrics_;
+  bool sees_reasons_;
+  std::string request_id_;
   const Clock::time_point start_ = Clock::now();
   std::shared_ptr<ChatCall> self_;
   std::unique_ptr<AdmissionController::Ticket> ticket_;
@@ -188,7 +204,7 @@ absl::StatusOr<ChatTask> ChatServiceImpl::Admit(const grpc::CallbackServerContex
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* ChatServiceImpl::Chat(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
-  auto call = std::make_shared<ChatCall>(options_.max_waiting_events, metrics_);
+  auto call = std::make_shared<ChatCall>(options_, metrics_);
   std::string client = ClientId(
       ClientAddress(AddressOfGrpcPeer(context->peer()), Joined(*context, "x-forwarded-for"),
                     Joined(*context, "forwarded"), options_.trusted_proxies));
@@ -197,7 +213,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* ChatServiceImpl::Chat(
     auto key = options_.keys->Begin(Joined(*context, "authorization"), ApiKeys::Clock::now());
     allowed = key.status();
     if (key.ok()) {
-      client = ClientIdOfTenant((*key)->key().tenant);
+      client = ClientIdOfKey((*key)->key(), client);
       call->SetKey(*std::move(key));
     }
   }
@@ -221,7 +237,8 @@ grpc::ServerUnaryReactor* ChatServiceImpl::GetModelInfo(grpc::CallbackServerCont
                                                         const grpc::ByteBuffer*,
                                                         grpc::ByteBuffer* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  absl::Status status = FindKey(*context).status();
+  const auto key = FindKey(*context);
+  absl::Status status = key.status();
   if (!status.ok()) {
     reactor->Finish(StatusToGrpc(status));
     return reactor;
@@ -231,7 +248,8 @@ grpc::ServerUnaryReactor* ChatServiceImpl::GetModelInfo(grpc::CallbackServerCont
     info->clear_advertised_address();
     *response = Serialized(*info);
   } else {
-    status = info.status();
+    status = PublicError(info.status(),
+                         SeesReasons(key->has_value(), key->has_value() ? &**key : nullptr), "");
   }
   reactor->Finish(StatusToGrpc(status));
   return reactor;

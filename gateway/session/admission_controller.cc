@@ -3,38 +3,46 @@
 #include <algorithm>
 #include <utility>
 
+#include "runtime/base/error_details.h"
 #include "runtime/base/status.h"
 
 namespace vl2::gateway {
-namespace {
 
-absl::Status MadeRoom(std::string_view what) {
-  return absl::ResourceExhaustedError(
-      Cat("the server is full, and this ", what, " made room for another client's; try again"));
+absl::Status ShuttingDown() {
+  return WithReason(absl::UnavailableError("the server is shutting down"), "shutting_down");
 }
-
-}  // namespace
 
 std::unique_ptr<AdmissionController::Ticket> AdmissionController::Begin(std::string client,
                                                                         EndRequest end,
-                                                                        Clock::time_point now) {
+                                                                        Clock::time_point now,
+                                                                        int priority) {
   MutexLock lock(&mutex_);
-  requests_.push_back({.client = std::move(client), .end = std::move(end), .began = now});
+  requests_.push_back(
+      {.client = std::move(client), .priority = priority, .end = std::move(end), .began = now});
   ++num_reading_;
   return std::unique_ptr<Ticket>(new Ticket(this, std::prev(requests_.end())));
 }
 
-absl::Status AdmissionController::NoSlot() const {
-  return absl::ResourceExhaustedError(
-      Cat("the server is at its limit of ", max_requests_, " requests in flight; try again"));
+absl::Status AdmissionController::Full(const std::string& message) const {
+  const double speed = throughput_.PerSecond(Clock::now());
+  return WithRetryAfter(absl::ResourceExhaustedError(message),
+                        RetryAfterSeconds(static_cast<double>(num_in_flight_), speed));
 }
 
-absl::Status AdmissionController::CheckRoom(const std::string& client) {
+absl::Status AdmissionController::NoSlot() const {
+  return Full(Cat("the server is at its limit of ", max_requests_, " requests in flight"));
+}
+
+absl::Status AdmissionController::MadeRoom(std::string_view what) const {
+  return WithReason(
+      Full(Cat("the server is full, and this ", what, " made room for another client's")),
+      "made_room");
+}
+
+absl::Status AdmissionController::CheckRoom(const std::string& client, int priority) {
   MutexLock lock(&mutex_);
   if (num_in_flight_ < max_requests_) return absl::OkStatus();
-  const auto held = held_.find(client);
-  const int64_t own = 1 + (held == held_.end() ? 0 : held->second.requests);
-  return NewestOfGreediest(&Held::requests, own) == requests_.end() ? NoSlot() : absl::OkStatus();
+  return VictimForSlot(client, priority) == requests_.end() ? NoSlot() : absl::OkStatus();
 }
 
 void AdmissionController::EndAll(const absl::Status& status) {
@@ -53,15 +61,16 @@ void AdmissionController::Count(const Request& request, int sign) {
   num_reading_ += sign - slots;
   num_in_flight_ += slots;
   num_bytes_ += sign * request.bytes;
-  Held& held = held_[request.client];
-  held.requests += slots;
-  held.bytes += sign * request.bytes;
-  if (held.requests == 0 && held.bytes == 0) held_.erase(request.client);
+  held_requests_.Add(request.client, slots);
+  held_bytes_.Add(request.client, sign * request.bytes);
 }
 
 void AdmissionController::Remove(Requests::iterator request) {
   MutexLock lock(&mutex_);
-  if (!request->ended) Count(*request, -1);
+  if (!request->ended) {
+    if (request->state != State::kReading) throughput_.Add(1, Clock::now());
+    Count(*request, -1);
+  }
   requests_.erase(request);
 }
 
@@ -91,26 +100,34 @@ AdmissionController::Requests::iterator AdmissionController::SlowestBody(Request
   return slowest;
 }
 
-AdmissionController::Requests::iterator AdmissionController::NewestOfGreediest(int64_t Held::*what,
-                                                                               int64_t own) {
-  const std::string* greediest = nullptr;
-  int64_t most = own;
-  for (const auto& [client, held] : held_) {
-    if (held.*what > most) {
-      most = held.*what;
-      greediest = &client;
-    }
-  }
-  if (greediest == nullptr) return requests_.end();
-  for (auto request = requests_.end(); request != requests_.begin();) {
-    --request;
-    if (request->state != State::kWaiting || request->ended || request->client != *greediest) {
+AdmissionController::Requests::iterator AdmissionController::Victim(
+    const Holdings& holdings, const std::string& client, int priority, int64_t more,
+    int64_t (*part)(const Request&)) {
+  auto victim = requests_.end();
+  for (auto request = requests_.begin(); request != requests_.end(); ++request) {
+    if (request->state != State::kWaiting || request->ended || request->priority >= priority) {
       continue;
     }
-    const int64_t part = what == &Held::bytes ? request->bytes : 1;
-    return most - part >= own ? request : requests_.end();
+    if (victim == requests_.end() || request->priority <= victim->priority) victim = request;
   }
-  return requests_.end();
+  if (victim != requests_.end()) return victim;
+  const auto loser = holdings.Loser(client, [&](const std::string& other, int64_t its,
+                                                int64_t own) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    victim = requests_.end();
+    for (auto request = requests_.begin(); request != requests_.end(); ++request) {
+      if (request->state == State::kWaiting && !request->ended && request->client == other &&
+          request->priority == priority) {
+        victim = request;
+      }
+    }
+    return victim != requests_.end() && its > own + more && its - part(*victim) >= own + more;
+  });
+  return loser ? victim : requests_.end();
+}
+
+AdmissionController::Requests::iterator AdmissionController::VictimForSlot(
+    const std::string& client, int priority) {
+  return Victim(held_requests_, client, priority, 1, [](const Request&) { return int64_t{1}; });
 }
 
 absl::Status AdmissionController::Grow(Requests::iterator request, int64_t bytes,
@@ -123,16 +140,16 @@ absl::Status AdmissionController::Grow(Requests::iterator request, int64_t bytes
     // Counted first, so that it is compared with what it wants to hold.
     num_bytes_ += bytes;
     request->bytes += bytes;
-    held_[request->client].bytes += bytes;
+    held_bytes_.Add(request->client, bytes);
     while (num_bytes_ > max_bytes_ && num_bytes_ != request->bytes) {
       auto other = SlowestBody(request, now);
       if (other == request || other == requests_.end()) {
-        other = NewestOfGreediest(&Held::bytes, held_[request->client].bytes);
+        other = Victim(held_bytes_, request->client, request->priority, 0,
+                       [](const Request& each) { return each.bytes; });
       }
       if (other == requests_.end()) {
-        status =
-            absl::ResourceExhaustedError(Cat("the requests in flight hold ", num_bytes_ - bytes,
-                                             " bytes, the limit is ", max_bytes_, "; try again"));
+        status = Full(Cat("the requests in flight hold ", num_bytes_ - bytes,
+                          " bytes, the limit is ", max_bytes_));
         Count(*request, -1);
         request->ended = true;
         break;
@@ -151,9 +168,7 @@ absl::Status AdmissionController::Enter(Requests::iterator request) {
     MutexLock lock(&mutex_);
     if (request->ended) return MadeRoom("request");
     if (num_in_flight_ >= max_requests_) {
-      // As it will be with this one.
-      const int64_t own = held_[request->client].requests + 1;
-      const auto other = NewestOfGreediest(&Held::requests, own);
+      const auto other = VictimForSlot(request->client, request->priority);
       if (other != requests_.end()) End(other, MadeRoom("request"), calls);
     }
     if (num_in_flight_ >= max_requests_) {

@@ -9,27 +9,34 @@
 //   that asks. Nothing ever waits for memory that another half-read body holds.
 // - bytes and slots: the newest waiting request of the client that holds the most is ended, if that
 //   client still holds more than the asking one afterwards. So one client alone may use everything,
-//   and two that compete come to equal parts.
+//   and two that compete come to equal parts. Tenants are compared before clients (holdings.h).
+// - a waiting request of a lower priority is ended whatever the parts; none of a higher one is.
 // What is answering is never ended to make room.
 //
 // Owns: nothing but counts. Threading: thread-safe. A ticket belongs to one owner at a time; `end`
 // callbacks run outside the lock, on the thread that asked for room, and may come after the ticket
-// has gone; they must be short. Errors: RESOURCE_EXHAUSTED with value and limit.
+// has gone; they must be short. Errors: RESOURCE_EXHAUSTED with value, limit
+// and the time after which there may be room: what is in flight, by how much ends per second.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <functional>
 #include <list>
-#include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "runtime/base/holdings.h"
 #include "runtime/base/mutex.h"
+#include "runtime/base/throughput.h"
 
 namespace vl2::gateway {
+
+// What requests hear that are ended because this server is about to stop.
+absl::Status ShuttingDown();
 
 class AdmissionController {
  public:
@@ -47,11 +54,12 @@ class AdmissionController {
   AdmissionController& operator=(const AdmissionController&) = delete;
 
   // A request whose body begins to arrive now. Outlived by this.
-  std::unique_ptr<Ticket> Begin(std::string client, EndRequest end, Clock::time_point now);
+  std::unique_ptr<Ticket> Begin(std::string client, EndRequest end, Clock::time_point now,
+                                int priority = 0);
 
   // Whether a request of this client would find a slot now: refuses early what could only be
   // refused later. OK promises nothing.
-  absl::Status CheckRoom(const std::string& client);
+  absl::Status CheckRoom(const std::string& client, int priority = 0);
 
   // Tells all requests, answering ones too, to end.
   void EndAll(const absl::Status& status);
@@ -67,6 +75,7 @@ class AdmissionController {
   enum class State { kReading, kWaiting, kAnswering };
   struct Request {
     std::string client;
+    int priority = 0;
     EndRequest end;
     Clock::time_point began;
     State state = State::kReading;
@@ -74,11 +83,10 @@ class AdmissionController {
     bool ended = false;  // told to end: holds nothing any more
   };
   using Requests = std::list<Request>;  // oldest first
-  struct Held {
-    int64_t requests = 0;
-    int64_t bytes = 0;
-  };
-  absl::Status NoSlot() const;
+  // With the time after which what is in flight would be through, at the speed of now.
+  absl::Status Full(const std::string& message) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status NoSlot() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status MadeRoom(std::string_view what) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // What is to be called once the lock is gone.
   using Calls = std::vector<std::function<void()>>;
 
@@ -93,20 +101,26 @@ class AdmissionController {
   // The body with the lowest rate, end() when none is being read. `asking` is old enough always.
   Requests::iterator SlowestBody(Requests::iterator asking, Clock::time_point now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // The newest waiting request of the client that holds most of `what`, when that is no less than
-  // `own` even without it; else end().
-  Requests::iterator NewestOfGreediest(int64_t Held::*what, int64_t own)
+  // The waiting request that gives way: the newest of the lowest priority, if that is lower than
+  // the asking one's; else the newest of the client that holds most, if that still holds no less
+  // than the asking one with `more`. `part`: what ending it frees. Else end().
+  Requests::iterator Victim(const Holdings& holdings, const std::string& client, int priority,
+                            int64_t more, int64_t (*part)(const Request&))
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Requests::iterator VictimForSlot(const std::string& client, int priority)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const int64_t max_requests_;
   const int64_t max_bytes_;
   mutable Mutex mutex_;
   Requests requests_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, Held> held_ ABSL_GUARDED_BY(mutex_);  // by client, without empty entries
+  Holdings held_requests_ ABSL_GUARDED_BY(mutex_);  // in flight
+  Holdings held_bytes_ ABSL_GUARDED_BY(mutex_);
   int64_t num_reading_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t num_in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t num_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t num_ended_ ABSL_GUARDED_BY(mutex_) = 0;
+  Throughput throughput_ ABSL_GUARDED_BY(mutex_){Clock::now()};  // requests that were answered
 };
 
 // What one request holds; given back when it goes.

@@ -3,13 +3,15 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdlib>
 #include <fstream>
 #include <sstream>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/cord.h"
 #include "absl/strings/match.h"
+#include "runtime/base/client_name.h"
+#include "runtime/base/error_details.h"
 #include "runtime/base/log.h"
 #include "runtime/base/sha256.h"
 #include "runtime/base/status.h"
@@ -17,7 +19,6 @@
 namespace vl2::gateway {
 namespace {
 
-constexpr char kRetryAfterUrl[] = "vl2serve/retry_after_s";
 constexpr size_t kMaxFileBytes = size_t{64} << 20;
 constexpr double kMaxRetryAfter = 60;
 
@@ -42,12 +43,27 @@ absl::Status ParseLimit(int line, const char* field, const std::string& text, in
   return absl::OkStatus();
 }
 
+absl::Status ParseOption(int line, const std::string& word, ApiKey& key) {
+  constexpr std::string_view kPriority = "priority=";
+  if (word == "admin") {
+    key.is_admin = true;
+    return absl::OkStatus();
+  }
+  if (!word.starts_with(kPriority)) return BadField(line, "word", word, "admin or priority=N");
+  const char* const end = word.data() + word.size();
+  const auto [read, error] = std::from_chars(word.data() + kPriority.size(), end, key.priority);
+  if (error != std::errc() || read != end || std::abs(key.priority) > kMaxPriority) {
+    return BadField(line, "word", word, "priority= with a number from -100 to 100");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ParseLine(int line, const std::vector<std::string>& words,
                        std::map<std::string, ApiKey>& keys) {
-  if (words.size() != 6 && words.size() != 7) {
+  if (words.size() < 6 || words.size() > 8) {
     return InvalidArgument("line ", line, " has ", words.size(),
                            " words, not name, sha256, tenant, requests_per_min, concurrent, "
-                           "tokens_per_min and perhaps admin");
+                           "tokens_per_min and perhaps admin and priority=N");
   }
   ApiKey key;
   key.name = words[0];
@@ -65,10 +81,7 @@ absl::Status ParseLine(int line, const std::vector<std::string>& words,
   VL2_RETURN_IF_ERROR(ParseLimit(line, "requests_per_min", words[3], key.requests_per_min));
   VL2_RETURN_IF_ERROR(ParseLimit(line, "concurrent", words[4], key.concurrent));
   VL2_RETURN_IF_ERROR(ParseLimit(line, "tokens_per_min", words[5], key.tokens_per_min));
-  if (words.size() == 7) {
-    if (words[6] != "admin") return BadField(line, "the last word", words[6], "admin");
-    key.is_admin = true;
-  }
+  for (size_t i = 6; i < words.size(); ++i) VL2_RETURN_IF_ERROR(ParseOption(line, words[i], key));
   const std::string name = key.name;
   for (const auto& [other_digest, other] : keys) {
     if (other.name == name)
@@ -194,8 +207,7 @@ absl::Status ApiKeys::Limited(const ApiKey& key, const char* limit, int64_t valu
   absl::Status status = absl::ResourceExhaustedError(
       Cat("the key ", key.name, " has reached its limit ", limit, ", which is ", value));
   const int after = static_cast<int>(std::ceil(std::clamp(seconds, 1.0, kMaxRetryAfter)));
-  status.SetPayload(kRetryAfterUrl, absl::Cord(std::to_string(after)));
-  return status;
+  return WithRetryAfter(WithReason(std::move(status), "rate_limit_exceeded"), after);
 }
 
 absl::StatusOr<std::unique_ptr<ApiKeys::Use>> ApiKeys::Begin(std::string_view authorization,
@@ -243,14 +255,9 @@ int64_t ApiKeys::num_keys() const {
   return static_cast<int64_t>(keys_.size());
 }
 
-int RetryAfterSeconds(const absl::Status& status) {
-  const auto payload = status.GetPayload(kRetryAfterUrl);
-  if (!payload) return 1;
-  return std::atoi(std::string(*payload).c_str());
-}
-
-std::string ClientIdOfTenant(const std::string& tenant) {
-  return HexOf(Cat("tenant ", tenant)).substr(0, 32);
+std::string ClientIdOfKey(const ApiKey& key, const std::string& client_id) {
+  return Cat(HexOf(Cat("tenant ", key.tenant)).substr(0, 32), "/",
+             HexOf(Cat(key.name, " ", client_id)).substr(0, 32));
 }
 
 std::string SaltOfTenant(const std::string& tenant, const std::string& salt) {

@@ -1,9 +1,10 @@
 // ApiKeys: who may ask, and how much. A file names the keys, by their digests; it is read again
 // when it changes, while requests run.
 //
-//   # name  sha256-of-the-key  tenant  requests/min  concurrent  tokens/min  [admin]
+//   # name  sha256-of-the-key  tenant  requests/min  concurrent  tokens/min  [admin] [priority=N]
 //   alice   9f86d0…            acme    600           16          -           admin
 //
+// A priority is in [-100, 100] and 0 where none is given (client_name.h).
 // "-" is no limit. Requests and tokens come from buckets that hold a minute's worth; tokens are
 // taken when a request has ended, so the one that empties the bucket is served. Keys of one tenant
 // share its prefix cache and its turns where clients compete; limits are a key's own, and outlive a
@@ -14,7 +15,7 @@
 // Owns: a thread that looks at the file. Threading: thread-safe.
 // Errors: of Open and Parse, INVALID_ARGUMENT naming line and field. A file that turns bad keeps
 // the keys of before. UNAUTHENTICATED for no key or a wrong one; RESOURCE_EXHAUSTED with the
-// limit's name, value, and the time after which it has room (RetryAfterSeconds).
+// limit's name, value, and the time after which it has room (RetryAfterOf, 1 to 60 s).
 #pragma once
 
 #include <atomic>
@@ -40,6 +41,7 @@ struct ApiKey {
   int64_t concurrent = 0;
   int64_t tokens_per_min = 0;  // of prompts and answers
   bool is_admin = false;
+  int priority = 0;
 };
 
 class ApiKeys {
@@ -112,12 +114,10 @@ class ApiKeys {
   std::thread thread_;
 };
 
-// Seconds after which a refused request may be made again, 1 to 60; 1 when the status does not say.
-int RetryAfterSeconds(const absl::Status& status);
-
-// The names by which the services know a tenant: whose turn it is, and whose prefixes may be
-// shared. A client's own salt narrows the second.
-std::string ClientIdOfTenant(const std::string& tenant);
+// The name by which the services know who asks with a key (client_name.h): its tenant, and within
+// that the key and `client_id`, where it asks from.
+std::string ClientIdOfKey(const ApiKey& key, const std::string& client_id);
+// Whose prefixes may be shared: a tenant's. A client's own salt narrows it.
 std::string SaltOfTenant(const std::string& tenant, const std::string& salt);
 
 }  // namespace vl2::gateway

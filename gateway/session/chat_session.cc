@@ -196,6 +196,7 @@ void ChatSession::MakeDeliveries() {
     request.model_id = model_id_;
     request.request_id = task_.request_id;
     request.client_id = task_.client_id;
+    request.priority = task_.priority;
     request.image = image;
     if (request.image.tiling.kind == Kind::kPublishedRule) request.image.tiling.kind = published;
     request.deadline = task_.deadline;

@@ -4,20 +4,12 @@
 #include <charconv>
 #include <optional>
 
-#include "absl/strings/cord.h"
+#include "runtime/base/error_details.h"
 #include "runtime/base/status.h"
 #include "text/utf8.h"
 
 namespace vl2::gateway {
 namespace {
-
-constexpr char kParamUrl[] = "vl2/param";
-constexpr char kCodeUrl[] = "vl2/code";
-
-std::string Payload(const absl::Status& status, const char* url) {
-  const auto payload = status.GetPayload(url);
-  return payload ? std::string(*payload) : std::string();
-}
 
 // The shortest text that reads as the same number.
 std::string TextOf(double value) {
@@ -139,15 +131,10 @@ absl::Status OutOfRange(const IntegerRange& range, double value, std::string_vie
   return OutsideOf(range, value, path, /*open_low=*/false);
 }
 
-absl::Status ParamError(std::string_view param, std::string_view message, std::string_view code) {
-  absl::Status status = absl::InvalidArgumentError(std::string(message));
-  status.SetPayload(kParamUrl, absl::Cord(std::string(param)));
-  if (!code.empty()) status.SetPayload(kCodeUrl, absl::Cord(std::string(code)));
-  return status;
+absl::Status ParamError(std::string_view param, std::string_view message, std::string_view reason) {
+  absl::Status status = WithParam(absl::InvalidArgumentError(std::string(message)), param);
+  return reason.empty() ? status : WithReason(std::move(status), reason);
 }
-
-std::string ParamOf(const absl::Status& status) { return Payload(status, kParamUrl); }
-std::string CodeOf(const absl::Status& status) { return Payload(status, kCodeUrl); }
 
 absl::Status ValidateTask(const ChatTask& task) {
   if (task.messages.empty()) return ParamError("messages", "messages is empty");

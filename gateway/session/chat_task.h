@@ -112,18 +112,17 @@ struct ChatTask {
   bool ignore_end_token = false;
   std::string request_id;
   std::string cache_salt;
-  std::string client_id;  // opaque; clients take turns where they compete
+  std::string client_id;  // clients take turns where they compete (client_name.h)
+  int priority = 0;       // of what waits the highest goes first
   Clock::time_point deadline = Clock::time_point::max();
 };
 
 // INVALID_ARGUMENT naming the field, its value and the limit; ParamOf(status) is the field's name.
 absl::Status ValidateTask(const ChatTask& task);
 
-// A status that also carries the name of the request field at fault, and a machine-readable code.
+// INVALID_ARGUMENT that says which field of the request is at fault (error_details.h).
 absl::Status ParamError(std::string_view param, std::string_view message,
-                        std::string_view code = {});
-std::string ParamOf(const absl::Status& status);
-std::string CodeOf(const absl::Status& status);
+                        std::string_view reason = {});
 
 struct TokenChoice {
   int32_t id = 0;

@@ -93,6 +93,7 @@ GenerateCall Generation::MakeCall() const {
   call.ignore_end_token = task_.ignore_end_token;
   call.cache_salt = task_.cache_salt;
   call.client_id = task_.client_id;
+  call.priority = task_.priority;
   call.image_token_id = image_token_id_;
   call.deadline = task_.deadline;
   call.avoid = avoid_;

@@ -52,6 +52,7 @@ struct ImageRequest {
   std::string model_id;  // of the pool; empty: any
   std::string request_id;
   std::string client_id;
+  int priority = 0;
   TaskImage image;  // kPublishedRule resolved by the caller
   Clock::time_point deadline;
   // Replicas that have failed already; used only when no other is left.
@@ -111,6 +112,7 @@ struct GenerateCall {
   bool ignore_end_token = false;
   std::string cache_salt;
   std::string client_id;
+  int priority = 0;
   int32_t image_token_id = 0;
   Clock::time_point deadline;
   // Requests with equal values like the same replica, where their prefix is cached.

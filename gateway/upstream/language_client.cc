@@ -50,6 +50,7 @@ v1::GenerateRequest MakeRequest(const GenerateCall& call) {
   request.set_ignore_end_token(call.ignore_end_token);
   request.set_cache_salt(call.cache_salt);
   request.set_client_id(call.client_id);
+  request.set_priority(call.priority);
   request.set_image_token_id(call.image_token_id);
   return request;
 }

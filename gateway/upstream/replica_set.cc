@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "gateway/upstream/endpoint_picker.h"
+#include "runtime/base/error_details.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/rpc/host_port.h"
@@ -337,8 +338,10 @@ absl::Status ReplicaSet::WhyNone(const std::string& what) const {
     const bool serves = known.replica->health == ReplicaHealth::kServing;
     reasons += Cat(address, ": ", serves ? Cat("it has ", known.pool) : FailureOf(known));
   }
-  return absl::UnavailableError(Cat("no replica of the ", options_.service, " service", what,
-                                    " answers (", reasons.empty() ? "no address" : reasons, ")"));
+  return WithReason(
+      absl::UnavailableError(Cat("no replica of the ", options_.service, " service", what,
+                                 " answers (", reasons.empty() ? "no address" : reasons, ")")),
+      "no_replicas");
 }
 
 int ReplicaSet::num_replicas(ReplicaHealth health) const {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "runtime/base/error_details.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
 
@@ -75,7 +76,8 @@ absl::Status Upstreams::Ready() const {
   }
   VL2_RETURN_IF_ERROR(language_replicas_->status());
   VL2_RETURN_IF_ERROR(vision_replicas_->status());
-  return absl::UnavailableError("no model has replicas of both services");
+  return WithReason(absl::UnavailableError("no model has replicas of both services"),
+                    "no_replicas");
 }
 
 absl::StatusOr<std::string> Upstreams::PoolForRequest(bool with_images) {
@@ -119,7 +121,8 @@ absl::StatusOr<v1::ModelInfo> Upstreams::ModelInfo() {
   for (const auto& [address, info] : language_replicas_->infos()) {
     if (info.model_id() == model_id) return info;
   }
-  return absl::UnavailableError("no replica of the language service answers");
+  return WithReason(absl::UnavailableError("no replica of the language service answers"),
+                    "no_replicas");
 }
 
 v1::ClusterInfo Upstreams::ClusterInfo() {

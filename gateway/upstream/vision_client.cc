@@ -62,6 +62,7 @@ class EncodeReactor final : public ImageStream,
     v1::EncodeHeader& header = *reactor->outgoing_.mutable_header();
     header.set_request_id(request.request_id);
     header.set_client_id(request.client_id);
+    header.set_priority(request.priority);
     header.set_total_bytes(static_cast<int64_t>(reactor->bytes_->size()));
     header.set_policy(request.image.policy == ImagePolicy::kPublished ? v1::IMAGE_POLICY_PUBLISHED
                                                                       : v1::IMAGE_POLICY_SERVING);

@@ -1,9 +1,10 @@
 #include "lm_service/engine/engine.h"
 
 #include <algorithm>
-#include <map>
 #include <utility>
 
+#include "runtime/base/error_details.h"
+#include "runtime/base/holdings.h"
 #include "runtime/base/status.h"
 
 namespace vl2 {
@@ -57,28 +58,34 @@ void Engine::Push(Command command, int64_t upload_bytes) {
   changed_.NotifyOne();
 }
 
-absl::StatusOr<uint64_t> Engine::FindRoom(const std::string& client) const {
+absl::StatusOr<uint64_t> Engine::FindRoom(const std::string& client, int priority) const {
   if (stopping_) return absl::UnavailableError("the engine is stopping");
   const auto limit = static_cast<size_t>(core_.options().max_sequences);
   const size_t num_staying = known_.size() - num_leaving_;
   if (num_staying < limit) return 0;
-  std::map<std::string, int64_t> num_requests;
-  for (const auto& [id, known] : known_) num_requests[known.client] += !known.displaced;
-  const auto most =
-      std::max_element(num_requests.begin(), num_requests.end(),
-                       [](const auto& a, const auto& b) { return a.second < b.second; });
+  Holdings holdings;
+  for (const auto& [id, known] : known_) {
+    if (!known.displaced) holdings.Add(known.client, 1);
+  }
+  // Of those that have not begun: the newest of the lowest priority, or of whom has to yield.
+  const auto loser = holdings.Loser(
+      client, [](const std::string&, int64_t its, int64_t own) { return its >= 2 * (own + 1); });
   uint64_t newest = 0;
-  const auto mine = num_requests.find(client);
-  const int64_t num_mine = mine == num_requests.end() ? 0 : mine->second;
-  if (most->second >= 2 * (num_mine + 1)) {
-    for (const auto& [id, known] : known_) {
-      if (known.client != most->first || known.has_token || known.displaced) continue;
-      newest = std::max(newest, id);
-    }
+  int lowest = priority;
+  for (const auto& [id, known] : known_) {
+    if (known.has_token || known.displaced || known.priority > lowest) continue;
+    if (known.priority == priority && (!loser || known.client != *loser)) continue;
+    newest = known.priority < lowest ? id : std::max(newest, id);
+    lowest = known.priority;
   }
   if (newest > 0) return newest;
-  return absl::ResourceExhaustedError(
-      Cat(num_staying, " requests are in the engine, the limit is ", limit));
+  return Full(Cat(num_staying, " requests are in the engine, the limit is ", limit));
+}
+
+absl::Status Engine::Full(const std::string& message) const {
+  const double speed = throughput_.PerSecond(Throughput::Clock::now());
+  return WithRetryAfter(absl::ResourceExhaustedError(message),
+                        RetryAfterSeconds(static_cast<double>(known_.size()), speed));
 }
 
 void Engine::Displace(uint64_t id) {
@@ -86,6 +93,7 @@ void Engine::Displace(uint64_t id) {
   ++num_leaving_;
   Push(
       [this, id](EngineCore& core) {
+        absl::Status why;
         {
           MutexLock lock(&mutex_);
           const auto it = known_.find(id);
@@ -97,11 +105,11 @@ void Engine::Displace(uint64_t id) {
             return;
           }
           ++snapshot_.num_displaced;
+          why = Full(Cat("the engine's ", core.options().max_sequences,
+                         " places are taken, most of them by this client: its newest request gave "
+                         "way to another client's"));
         }
-        core.Finish(id, absl::ResourceExhaustedError(
-                            Cat("the engine's ", core.options().max_sequences,
-                                " places are taken, most of them by this client: its newest "
-                                "request gave way to another client's")));
+        core.Finish(id, WithReason(std::move(why), "made_room"));
       },
       0);
 }
@@ -109,10 +117,11 @@ void Engine::Displace(uint64_t id) {
 absl::StatusOr<Submitted> Engine::Submit(GenerateRequest request,
                                          std::shared_ptr<GenerateSink> sink) {
   const std::string client = request.client_id;
+  const int priority = request.priority;
   {
     // Before the work of looking at the prompt; again below, where it counts.
     MutexLock lock(&mutex_);
-    VL2_RETURN_IF_ERROR(FindRoom(client).status());
+    VL2_RETURN_IF_ERROR(FindRoom(client, priority).status());
   }
   auto watching = std::make_shared<WatchingSink>(*this, std::move(sink));
   VL2_ASSIGN_OR_RETURN(std::unique_ptr<Sequence> sequence,
@@ -123,11 +132,12 @@ absl::StatusOr<Submitted> Engine::Submit(GenerateRequest request,
                                .prompt_tokens = sequence->num_prompt()};
   Known known;
   known.client = client;
+  known.priority = priority;
   for (const SlotEmbeddings& slot : sequence->slots()) {
     known.slot_sizes.push_back(slot.num_embeddings());
   }
   MutexLock lock(&mutex_);
-  const absl::StatusOr<uint64_t> displaced = FindRoom(client);
+  const absl::StatusOr<uint64_t> displaced = FindRoom(client, priority);
   if (!displaced.ok()) {
     core_.Drop(*sequence);
     return displaced.status();
@@ -179,6 +189,7 @@ void Engine::Forget(uint64_t id, const GenerateStats& stats) {
   const auto it = known_.find(id);
   num_leaving_ -= it->second.displaced;
   known_.erase(it);
+  throughput_.Add(1, Throughput::Clock::now());
   snapshot_.num_prompt_tokens += stats.prompt_tokens;
   snapshot_.num_cached_tokens += stats.cached_tokens;
   snapshot_.num_generated_tokens += stats.generated_tokens;

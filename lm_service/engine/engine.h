@@ -22,6 +22,7 @@
 #include "absl/status/statusor.h"
 #include "lm_service/engine/engine_core.h"
 #include "runtime/base/mutex.h"
+#include "runtime/base/throughput.h"
 
 namespace vl2 {
 
@@ -87,6 +88,7 @@ class Engine {
  private:
   struct Known {
     std::string client;
+    int priority = 0;
     std::vector<int64_t> slot_sizes;  // embeddings of each picture
     bool has_token = false;
     bool cancelled = false;
@@ -100,8 +102,10 @@ class Engine {
   void Push(Command command, int64_t upload_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnFirstToken(uint64_t id);
   void Forget(uint64_t id, const GenerateStats& stats);
-  // Whom to displace for a request of `client`; 0: nobody, there is room.
-  absl::StatusOr<uint64_t> FindRoom(const std::string& client) const
+  // RESOURCE_EXHAUSTED with the time after which what is here would be through.
+  absl::Status Full(const std::string& message) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Whom to displace for such a request; 0: nobody, there is room.
+  absl::StatusOr<uint64_t> FindRoom(const std::string& client, int priority) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Displace(uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -114,6 +118,7 @@ class Engine {
   std::unordered_map<uint64_t, Known> known_ ABSL_GUARDED_BY(mutex_);
   size_t num_leaving_ ABSL_GUARDED_BY(mutex_) = 0;  // of known_, displaced
   EngineSnapshot snapshot_ ABSL_GUARDED_BY(mutex_);
+  Throughput throughput_ ABSL_GUARDED_BY(mutex_){Throughput::Clock::now()};  // requests that ended
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

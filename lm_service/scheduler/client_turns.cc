@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "runtime/base/check.h"
+#include "runtime/base/client_name.h"
 
 namespace vl2 {
 
@@ -45,6 +46,40 @@ std::vector<int64_t> FairShares(const std::vector<int64_t>& demands, int64_t bud
       budget -= more;
     }
   }
+}
+
+std::vector<int64_t> TenantShares(const std::vector<std::string>& clients,
+                                  const std::vector<int64_t>& demands, int64_t budget,
+                                  const std::map<std::string, int64_t>& limits) {
+  // Tenants in the order of their first clients.
+  std::vector<std::string> tenants;
+  std::vector<std::vector<size_t>> members;
+  std::vector<int64_t> sums;
+  for (size_t i = 0; i < clients.size(); ++i) {
+    const std::string tenant = TenantOf(clients[i]);
+    const auto it = std::find(tenants.begin(), tenants.end(), tenant);
+    const auto t = static_cast<size_t>(it - tenants.begin());
+    if (it == tenants.end()) {
+      tenants.push_back(tenant);
+      members.emplace_back();
+      sums.push_back(0);
+    }
+    members[t].push_back(i);
+    sums[t] += demands[i];
+  }
+  for (size_t t = 0; t < tenants.size(); ++t) {
+    const auto limit = limits.find(tenants[t]);
+    if (limit != limits.end()) sums[t] = std::min(sums[t], limit->second);
+  }
+  const std::vector<int64_t> of_tenants = FairShares(sums, budget);
+  std::vector<int64_t> shares(demands.size(), 0);
+  for (size_t t = 0; t < tenants.size(); ++t) {
+    std::vector<int64_t> own;
+    for (const size_t i : members[t]) own.push_back(demands[i]);
+    const std::vector<int64_t> divided = FairShares(own, of_tenants[t]);
+    for (size_t m = 0; m < members[t].size(); ++m) shares[members[t][m]] = divided[m];
+  }
+  return shares;
 }
 
 }  // namespace vl2

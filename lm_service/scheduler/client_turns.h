@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -38,5 +39,11 @@ class ClientTurns {
 // the cost of a smaller one. What cannot be divided goes to the first. Shares, in the order of
 // `demands`.
 std::vector<int64_t> FairShares(const std::vector<int64_t>& demands, int64_t budget);
+
+// The same between tenants, and then between the clients of each. `clients[i]` has demands[i]; a
+// tenant gets no more than its entry in `limits`, where it has one.
+std::vector<int64_t> TenantShares(const std::vector<std::string>& clients,
+                                  const std::vector<int64_t>& demands, int64_t budget,
+                                  const std::map<std::string, int64_t>& limits = {});
 
 }  // namespace vl2

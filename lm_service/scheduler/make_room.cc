@@ -1,50 +1,67 @@
 // Scheduler, part: what one sequence takes from another, and from whom.
 //
 // None of it can go round in a circle. Other clients never take the oldest running sequence of a
-// client, and growth never preempts the oldest of all: it ends, and so does the next. After an
-// exchange the loser still has at least as much as the winner, and takes nothing back.
+// tenant, and growth never preempts the oldest of the highest priority: it ends, and so does the
+// next. After an exchange the loser still has at least as much as the winner, or a lower priority,
+// and takes nothing back.
 #include <algorithm>
-#include <map>
+#include <utility>
 
 #include "lm_service/scheduler/scheduler.h"
+#include "runtime/base/holdings.h"
 
 namespace vl2 {
 namespace {
 
-using Amounts = std::map<std::string, int64_t>;  // by client
+// The newest of the lowest priority, if that is lower than `priority`; else nullptr.
+Sequence* NewestOfLower(const std::vector<Sequence*>& oldest_first, int priority) {
+  Sequence* lowest = nullptr;
+  for (Sequence* const sequence : oldest_first) {
+    if (sequence->priority() >= priority) continue;
+    if (lowest == nullptr || sequence->priority() <= lowest->priority()) lowest = sequence;
+  }
+  return lowest;
+}
 
-// The client that has most, the first of equals. REQUIRES: there is one.
-const std::string& Greediest(const Amounts& amounts) {
-  return std::max_element(amounts.begin(), amounts.end(),
-                          [](const auto& a, const auto& b) { return a.second < b.second; })
-      ->first;
+// The newest of the client that has no higher priority.
+Sequence* NewestOf(const std::vector<Sequence*>& oldest_first, const std::string& client,
+                   int priority) {
+  for (auto it = oldest_first.rbegin(); it != oldest_first.rend(); ++it) {
+    if ((*it)->client() == client && (*it)->priority() <= priority) return *it;
+  }
+  return nullptr;
 }
 
 }  // namespace
 
 bool Scheduler::TakeRunningPlaces(const Sequence& for_whom) {
-  if (running_.empty()) return false;
-  Amounts num_running;
-  for (const auto& sequence : running_) ++num_running[sequence->client()];
+  std::vector<Sequence*> oldest_first;
+  Holdings holdings;
+  for (const auto& sequence : running_) {
+    oldest_first.push_back(sequence.get());
+    holdings.Add(sequence->client(), 1);
+  }
   // Twice as many, so that a client that asks again whenever an answer ends does not, each time,
   // undo what another has just begun.
-  const int64_t least = 2 * (num_running[for_whom.client()] + 1);
-
+  const auto must_yield = [](const std::string&, int64_t its, int64_t own) {
+    return its >= 2 * (own + 1);
+  };
   const int64_t missing_blocks = NumMissingBlocks(for_whom);
   std::vector<Sequence*> victims;
   int64_t num_places = options_.max_running - Scheduler::num_running();
   int64_t num_blocks = 0;  // at most: others may have some of them pinned too
   while (num_places < 1 || num_blocks < missing_blocks) {
-    const std::string& client = Greediest(num_running);
-    if (num_running[client] < least) return false;
-    const auto newest = std::find_if(running_.rbegin(), running_.rend(), [&](const auto& sequence) {
-      return sequence->client() == client &&
-             std::find(victims.begin(), victims.end(), sequence.get()) == victims.end();
-    });
-    victims.push_back(newest->get());
-    --num_running[client];
+    Sequence* victim = NewestOfLower(oldest_first, for_whom.priority());
+    if (victim == nullptr) {
+      const auto loser = holdings.Loser(for_whom.client(), must_yield);
+      if (loser) victim = NewestOf(oldest_first, *loser, for_whom.priority());
+    }
+    if (victim == nullptr) return false;
+    victims.push_back(victim);
+    std::erase(oldest_first, victim);
+    holdings.Add(victim->client(), -1);
     ++num_places;
-    num_blocks += (*newest)->num_blocks();
+    num_blocks += victim->num_blocks();
   }
   for (Sequence* const victim : victims) Preempt(*victim);
   return true;
@@ -52,45 +69,55 @@ bool Scheduler::TakeRunningPlaces(const Sequence& for_whom) {
 
 bool Scheduler::TakeHostMemory(const Sequence& for_whom) {
   std::vector<Sequence*> oldest_first;
-  Amounts num_bytes;
+  Holdings holdings;
   ForEach([&](Sequence& sequence) {
     if (sequence.reserved_bytes() == 0) return;
     oldest_first.push_back(&sequence);
-    num_bytes[sequence.client()] += sequence.reserved_bytes();
+    holdings.Add(sequence.client(), sequence.reserved_bytes());
   });
   const int64_t needed = for_whom.EmbeddingBytes();
-  const int64_t wanted = num_bytes[for_whom.client()] + needed;
-
+  Sequence* victim = nullptr;
+  const auto must_yield = [&](const std::string& loser, int64_t its, int64_t own) {
+    victim = NewestOf(oldest_first, loser, for_whom.priority());
+    return victim != nullptr && its - victim->reserved_bytes() >= own + needed;
+  };
   std::vector<Sequence*> victims;
   int64_t num_free = options_.max_embedding_bytes - reserved_bytes_;
   while (num_free < needed) {
-    const std::string& client = Greediest(num_bytes);
-    const auto newest =
-        std::find_if(oldest_first.rbegin(), oldest_first.rend(),
-                     [&](const Sequence* sequence) { return sequence->client() == client; });
-    if (newest == oldest_first.rend()) return false;
-    const int64_t taken = (*newest)->reserved_bytes();
-    if (num_bytes[client] - taken < wanted) return false;
-    num_bytes[client] -= taken;
-    num_free += taken;
-    victims.push_back(*newest);
-    oldest_first.erase(std::next(newest).base());
+    victim = NewestOfLower(oldest_first, for_whom.priority());
+    if (victim == nullptr && !holdings.Loser(for_whom.client(), must_yield)) return false;
+    holdings.Add(victim->client(), -victim->reserved_bytes());
+    num_free += victim->reserved_bytes();
+    victims.push_back(victim);
+    std::erase(oldest_first, victim);
   }
-  for (Sequence* const victim : victims) {
-    if (victim->is_running()) Preempt(*victim);
-    reserved_bytes_ -= victim->reserved_bytes();
-    victim->DropEmbeddings();
+  for (Sequence* const taken : victims) {
+    if (taken->is_running()) Preempt(*taken);
+    reserved_bytes_ -= taken->reserved_bytes();
+    taken->DropEmbeddings();
   }
   return true;
 }
 
 Sequence& Scheduler::NewestOfGreediest() const {
-  Amounts num_running;
-  int64_t most = 0;
-  for (const auto& sequence : running_) most = std::max(most, ++num_running[sequence->client()]);
-  return **std::find_if(running_.rbegin(), running_.rend(), [&](const auto& sequence) {
-    return num_running[sequence->client()] == most;
-  });
+  int lowest = kMaxPriority;
+  for (const auto& sequence : running_) lowest = std::min(lowest, sequence->priority());
+  Holdings holdings;
+  for (const auto& sequence : running_) {
+    if (sequence->priority() == lowest) holdings.Add(sequence->client(), 1);
+  }
+  const auto amounts = [&](const Sequence& sequence) {
+    return std::pair(holdings.OfTenant(TenantOf(sequence.client())),
+                     holdings.OfClient(sequence.client()));
+  };
+  Sequence* greediest = nullptr;
+  for (const auto& sequence : running_) {
+    if (sequence->priority() != lowest) continue;
+    if (greediest == nullptr || amounts(*sequence) >= amounts(*greediest)) {
+      greediest = sequence.get();
+    }
+  }
+  return *greediest;
 }
 
 bool Scheduler::Grow(Sequence& sequence, int sample, Clock::time_point now) {

@@ -1,9 +1,11 @@
 // Scheduler, part: which rows a step computes.
 #include <algorithm>
+#include <map>
 #include <set>
 #include <unordered_map>
 
 #include "lm_service/scheduler/scheduler.h"
+#include "runtime/base/client_name.h"
 
 namespace vl2 {
 namespace {
@@ -109,15 +111,21 @@ std::vector<int64_t> Scheduler::DecodeShares(const std::vector<Demand>& decode) 
   // While another client's prompt is computed, a client decodes in a third of the step. Its own
   // prompts may take half of the rest: a third is what stays for the other, however many it runs.
   const int64_t third = std::max<int64_t>(1, std::min(max_rows, PrefillBudget() * 3 / 2) / 3);
+  std::vector<std::string> clients;
   std::vector<int64_t> num_rows;
+  std::map<std::string, int64_t> limits;  // of tenants
   for (const Demand& demand : decode) {
-    const bool competes = std::any_of(prefill.begin(), prefill.end(), [&](const Demand& other) {
-      return other.client != demand.client;
-    });
+    const std::string tenant = TenantOf(demand.client);
+    bool competes = false;
+    for (const Demand& other : prefill) {
+      competes |= other.client != demand.client;
+      if (TenantOf(other.client) != tenant) limits[tenant] = third;
+    }
+    clients.push_back(demand.client);
     num_rows.push_back(competes ? std::min(demand.num_rows, third) : demand.num_rows);
   }
   const int64_t reserved = prefill.empty() ? 0 : std::min(kMinPrefillRows, max_rows / 2);
-  return FairShares(num_rows, max_rows - reserved);
+  return TenantShares(clients, num_rows, max_rows - reserved, limits);
 }
 
 void Scheduler::PlanDecode(Clock::time_point now, std::vector<StepRows>& step) {
@@ -161,10 +169,14 @@ void Scheduler::PlanPrefill(Clock::time_point now, std::vector<StepRows>& step) 
   int64_t num_decode = 0;
   for (const StepRows& rows : step) num_decode += rows.num_rows;
   const std::vector<Demand> prefill = Demands(RowKind::kPrefill);
+  std::vector<std::string> clients;
   std::vector<int64_t> num_rows;
-  for (const Demand& demand : prefill) num_rows.push_back(demand.num_rows);
-  const std::vector<int64_t> shares =
-      FairShares(num_rows, std::min(options_.max_batch_tokens - num_decode, PrefillBudget()));
+  for (const Demand& demand : prefill) {
+    clients.push_back(demand.client);
+    num_rows.push_back(demand.num_rows);
+  }
+  const std::vector<int64_t> shares = TenantShares(
+      clients, num_rows, std::min(options_.max_batch_tokens - num_decode, PrefillBudget()));
   std::set<std::string> served;
   for (size_t i = 0; i < prefill.size(); ++i) {
     int64_t left = shares[i];

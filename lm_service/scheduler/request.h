@@ -30,7 +30,8 @@ struct GenerateRequest {
   static constexpr size_t kMaxStopTokens = 256;
 
   std::string request_id;  // for logs
-  std::string client_id;   // whose it is: clients take turns where they compete
+  std::string client_id;   // whose it is: clients take turns where they compete (client_name.h)
+  int priority = 0;        // of what waits the highest goes first
   std::vector<PromptPart> parts;
   // The id that stands at the picture's positions in penalties, as in the published input ids.
   int32_t image_token_id = 0;

@@ -1,10 +1,13 @@
 #include "lm_service/scheduler/scheduler.h"
 
 #include <algorithm>
+#include <array>
 #include <set>
+#include <unordered_map>
 #include <utility>
 
 #include "runtime/base/check.h"
+#include "runtime/base/holdings.h"
 #include "runtime/base/status.h"
 #include "runtime/ops/paged_cache.h"
 
@@ -143,33 +146,48 @@ int64_t Scheduler::NumRunning(const std::string& client) const {
                        [&](const auto& sequence) { return sequence->client() == client; });
 }
 
-Sequence* Scheduler::NextToAdmit(Clock::time_point now) {
-  if (waiting_.empty()) return nullptr;
-  std::vector<std::pair<int64_t, const std::string*>> clients;
+std::vector<Sequence*> Scheduler::WaitingInTurn() const {
+  Holdings running;
+  for (const auto& sequence : running_) running.Add(sequence->client(), 1);
+  std::unordered_map<std::string, int64_t> turns;
   for (const ClientTurns::Entry& entry : turns_.entries()) {
-    clients.emplace_back(NumRunning(entry.client), &entry.client);
+    turns.emplace(entry.client, static_cast<int64_t>(turns.size()));
   }
-  std::stable_sort(clients.begin(), clients.end(),
-                   [](const auto& a, const auto& b) { return a.first < b.first; });
-  for (const auto& [num_running, client] : clients) {
-    // A sequence that still waits for host memory does not hold up those behind it: they may hold
-    // the memory that it waits for.
-    int64_t too_many_bytes = INT64_MAX;
-    for (size_t i = 0; i < waiting_.size(); ++i) {
-      Sequence& sequence = *waiting_[i];
-      if (sequence.client() != *client) continue;
-      if (!ReserveBytes(sequence)) {
-        const int64_t needed = sequence.EmbeddingBytes();
-        if (needed >= too_many_bytes) continue;
-        if (!TakeHostMemory(sequence)) {
-          too_many_bytes = needed;
-          continue;
-        }
-        VL2_CHECK(ReserveBytes(sequence)) << needed << " bytes of " << reserved_bytes_;
+  struct Candidate {
+    std::array<int64_t, 4> key;  // smaller goes first
+    Sequence* sequence;
+  };
+  std::vector<Candidate> candidates;
+  for (const auto& sequence : waiting_) {
+    const std::string& client = sequence->client();
+    candidates.push_back({{-sequence->priority(), running.OfTenant(TenantOf(client)),
+                           running.OfClient(client), turns[client]},
+                          sequence.get()});
+  }
+  std::stable_sort(candidates.begin(), candidates.end(),
+                   [](const Candidate& a, const Candidate& b) { return a.key < b.key; });
+  std::vector<Sequence*> in_turn;
+  for (const Candidate& candidate : candidates) in_turn.push_back(candidate.sequence);
+  return in_turn;
+}
+
+Sequence* Scheduler::NextToAdmit(Clock::time_point now) {
+  // A sequence that still waits for host memory does not hold up those behind it: they may hold
+  // the memory that it waits for.
+  std::unordered_map<std::string, int64_t> too_many_bytes;  // by client
+  for (Sequence* const sequence : WaitingInTurn()) {
+    if (!ReserveBytes(*sequence)) {
+      const int64_t needed = sequence->EmbeddingBytes();
+      const auto limit = too_many_bytes.find(sequence->client());
+      if (limit != too_many_bytes.end() && needed >= limit->second) continue;
+      if (!TakeHostMemory(*sequence)) {
+        too_many_bytes[sequence->client()] = needed;
+        continue;
       }
-      if (!sequence.slots_announced()) sequence.AnnounceSlots(now);
-      return &sequence;
+      VL2_CHECK(ReserveBytes(*sequence)) << needed << " bytes of " << reserved_bytes_;
     }
+    if (!sequence->slots_announced()) sequence->AnnounceSlots(now);
+    return sequence;
   }
   return nullptr;
 }

@@ -6,11 +6,14 @@
 // later, to the same bits. Steps are budgeted in time: every running sample gets its one token,
 // prefill chunks fill the rest.
 //
-// Clients take turns, and shares bind only where they compete (ARCHITECTURE.md, Scheduling):
-//   - who runs fewest sequences is admitted next; of one client the oldest;
+// Clients take turns, and shares bind only where they compete (ARCHITECTURE.md, Scheduling). What
+// holds for clients below holds for tenants first, and for clients within their tenant:
+//   - the highest priority is admitted next, of equal ones who runs fewest sequences, of one client
+//     the oldest;
 //   - a client takes a running place or blocks from the one that runs most, if that runs at least
 //     twice as many as it would then itself; host memory, if that keeps at least as much;
 //   - growth while decoding preempts the newest sequence of the client that runs most;
+//   - a lower priority gives way to a higher one whatever the shares, and never the other way;
 //   - a step's prefill rows are divided evenly; while one client's prompt is computed another
 //     client's decoding takes a third of the step at most.
 //
@@ -114,6 +117,8 @@ class Scheduler {
   // Takes `count` blocks, evicting from the prefix cache when needed.
   std::optional<std::vector<int32_t>> TakeBlocks(int64_t count);
   void AdmitWaiting(Clock::time_point now);
+  // All that wait: highest priority first, then by turns of tenants and of clients, oldest first.
+  std::vector<Sequence*> WaitingInTurn() const;
   // The next in turn that has host memory for its embeddings; nullptr: none.
   Sequence* NextToAdmit(Clock::time_point now);
   // False when there is no room now; else it runs, or has ended because there never will be.
@@ -132,7 +137,8 @@ class Scheduler {
   bool TakeHostMemory(const Sequence& for_whom);
   // Makes room for the sample's pending tokens; preempts others.
   bool Grow(Sequence& sequence, int sample, Clock::time_point now);
-  // The newest sequence of the client that runs most; of such clients, of all the newest.
+  // Of the lowest priority the newest sequence of the client that runs most of the tenant that runs
+  // most; of several such, of all the newest.
   Sequence& NewestOfGreediest() const;
   void Preempt(Sequence& sequence);
   // A waiting sequence other than `for_whom` gives up the cached prefix it still pins, the newest

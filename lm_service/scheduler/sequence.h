@@ -60,6 +60,7 @@ class Sequence {
   uint64_t id() const { return id_; }
   const GenerateRequest& request() const { return request_; }
   const std::string& client() const { return request_.client_id; }
+  int priority() const { return request_.priority; }
   const GenerateStats& stats() const { return stats_; }
 
   const std::vector<int32_t>& prompt_ids() const { return prompt_ids_; }

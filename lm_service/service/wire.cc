@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "runtime/base/client_name.h"
 #include "runtime/base/crc32c.h"
 #include "runtime/base/status.h"
 #include "runtime/tensor/dtype.h"
@@ -67,11 +68,16 @@ absl::StatusOr<GenerateRequest> FromWire(const v1::GenerateRequest& wire) {
   GenerateRequest request;
   VL2_RETURN_IF_ERROR(CheckLength("request_id", wire.request_id(), kMaxRequestIdBytes));
   VL2_RETURN_IF_ERROR(CheckLength("client_id", wire.client_id(), kMaxClientIdBytes));
+  if (wire.priority() < -kMaxPriority || wire.priority() > kMaxPriority) {
+    return InvalidArgument("priority is ", wire.priority(), ", it must be in [", -kMaxPriority,
+                           ", ", kMaxPriority, "]");
+  }
   VL2_RETURN_IF_ERROR(CheckLength("cache_salt", wire.cache_salt(), kMaxCacheSaltBytes));
   VL2_RETURN_IF_ERROR(FillParts(wire, request));
   VL2_RETURN_IF_ERROR(FillSampling(wire.sampling(), request.sampling));
   request.request_id = wire.request_id();
   request.client_id = wire.client_id();
+  request.priority = wire.priority();
   request.image_token_id = wire.image_token_id();
   request.generated_prefix.assign(wire.generated_prefix().begin(), wire.generated_prefix().end());
   request.num_samples = wire.num_samples() == 0 ? 1 : wire.num_samples();

@@ -28,10 +28,12 @@ absl::Status InvalidArgument(const Args&... args) {
 // The message of `status` as a std::string.
 inline std::string Message(const absl::Status& status) { return std::string(status.message()); }
 
-// `status` with "context: " before its message; OK stays OK.
+// `status` with "context: " before its message and its payloads; OK stays OK.
 inline absl::Status Annotate(const absl::Status& status, std::string_view context) {
   if (status.ok()) return status;
-  return absl::Status(status.code(), Cat(context, ": ", Message(status)));
+  absl::Status annotated(status.code(), Cat(context, ": ", Message(status)));
+  status.ForEachPayload([&](auto url, const auto& payload) { annotated.SetPayload(url, payload); });
+  return annotated;
 }
 
 namespace internal {

@@ -2,6 +2,7 @@
 
 Usage: keys_test.py BIN_FOLDER [unittest flags]
 """
+import http.client
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from cluster import Cluster, key_lines, wait_for  # noqa: E402
+from cluster import CHECKPOINT, Cluster, Process, key_lines, wait_for  # noqa: E402
 import grpc_protos  # noqa: E402
 
 BIN = sys.argv.pop(1)
@@ -63,10 +64,15 @@ class KeysTest(unittest.TestCase):
     def http(self, key, body=None):
         return self.cluster.request("POST", PATH, body or ask("Hi"), bearer(key))
 
-    def rpc(self, key, **more):
-        """The code of a call's end, and its last event."""
+    @staticmethod
+    def request(**more):
         request = chat_pb2.ChatRequest(max_new_tokens=4, **more)
         request.messages.add(role=chat_pb2.Message.ROLE_USER).parts.add().text = "Hi"
+        return request
+
+    def rpc(self, key, **more):
+        """The code of a call's end, and its last event."""
+        request = self.request(**more)
         metadata = [("authorization", "Bearer " + key)] if key else []
         try:
             return grpc.StatusCode.OK, list(self.stub.Chat(request, metadata=metadata, timeout=60))[-1]
@@ -107,6 +113,51 @@ class KeysTest(unittest.TestCase):
             self.assertEqual(error.exception.code(), code)
         told = self.stub.GetClusterInfo(request, metadata=[("authorization", "Bearer r-key")])
         self.assertEqual(len(told.language), 1)
+
+    def test_errors_of_services_are_for_admins(self):
+        gone = "127.0.0.1:1"
+        gateway = Process(os.path.join(BIN, "gateway"), "--model=" + CHECKPOINT, "--lm=" + gone, "--vision=" + gone,
+                          "--http_listen=127.0.0.1:0", "--grpc_listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0",
+                          "--replica_wait_ms=0", "--api_keys=" + self.path)
+        self.addCleanup(gateway.stop)
+        for key, sees in (("a-key", False), ("r-key", True)):
+            connection = http.client.HTTPConnection(gateway.address, timeout=60)
+            self.addCleanup(connection.close)
+            connection.request("POST", PATH, json.dumps(ask("Hi")), bearer(key))
+            response = connection.getresponse()
+            error = json.loads(response.read())["error"]
+            self.assertEqual((response.status, error["code"]), (503, "no_replicas"))
+            self.assertEqual(gone in error["message"], sees, error)
+            if not grpc_protos.MISSING:
+                stub = chat_pb2_grpc.ChatServiceStub(grpc.insecure_channel(gateway.fields[4]))
+                for call in (lambda: list(stub.Chat(self.request(), metadata=[("authorization", "Bearer " + key)])),
+                             lambda: stub.GetModelInfo(model_pb2.GetModelInfoRequest(),
+                                                       metadata=[("authorization", "Bearer " + key)])):
+                    with self.assertRaises(grpc.RpcError) as failed:
+                        call()
+                    self.assertEqual(failed.exception.code(), grpc.StatusCode.UNAVAILABLE)
+                    self.assertEqual(gone in failed.exception.details(), sees)
+                    details = grpc_protos.error_details(failed.exception)
+                    self.assertEqual(details["ErrorInfo"].reason, "NO_REPLICAS")
+                    self.assertEqual(details["RetryInfo"].retry_delay.seconds, 1)
+        connection.request("GET", "/readyz/pools")
+        response = connection.getresponse()
+        self.assertEqual(response.status, 503)
+        self.assertNotIn(gone, response.read().decode())
+        self.assertIn(gone, gateway.text(), "the log has it")
+
+    def test_grpc_errors_say_for_programs_what_they_are(self):
+        self.needs_grpc()
+        bad = self.request(sampling={"temperature": -1})
+        with self.assertRaises(grpc.RpcError) as failed:
+            list(self.stub.Chat(bad, metadata=[("authorization", "Bearer a-key")]))
+        details = grpc_protos.error_details(failed.exception)
+        self.assertEqual((details["ErrorInfo"].reason, details["ErrorInfo"].domain), ("INVALID_REQUEST", "vl2serve"))
+        self.assertEqual(details["BadRequest"].field_violations[0].field, "temperature")
+        self.assertNotIn("RetryInfo", details)
+        with self.assertRaises(grpc.RpcError) as failed:
+            list(self.stub.Chat(self.request(), metadata=[("authorization", "Bearer wrong")]))
+        self.assertEqual(grpc_protos.error_details(failed.exception)["ErrorInfo"].reason, "INVALID_API_KEY")
 
     def test_the_client_shows_its_key(self):
         vl2 = os.path.join(BIN, "vl2")

@@ -1,4 +1,6 @@
 // ClientShares: one bounded resource (pictures, bytes, tiles) and who holds how much of it.
+// What is said of clients holds for tenants (client_name.h); a tenant's share is divided between
+// its clients in the same way.
 //
 // While there is room, anybody may take it: one client alone may use everything. When the resource
 // is full, a client may still take up to its share, the capacity divided by the number of clients
@@ -13,9 +15,9 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 
 #include "absl/status/status.h"
+#include "runtime/base/holdings.h"
 
 namespace vl2 {
 
@@ -32,7 +34,7 @@ class ClientShares {
   void Return(const std::string& client, int64_t amount);
 
   int64_t total() const { return total_; }
-  int64_t num_clients() const { return static_cast<int64_t>(held_.size()); }
+  int64_t num_clients() const { return held_.num_clients(); }
 
  private:
   const int64_t capacity_;
@@ -40,7 +42,7 @@ class ClientShares {
   const std::string limit_name_;
   const std::string asked_;
   int64_t total_ = 0;
-  std::unordered_map<std::string, int64_t> held_;  // without zeros
+  Holdings held_;
 };
 
 }  // namespace vl2

@@ -29,7 +29,8 @@ struct EncodeJob {
   TilePlan plan;  // ImagePreprocessor::Plan of the above
   std::string content_key;
   int64_t decoded_bytes = 0;  // ImageInfo's
-  std::string client_id;      // whose turn it takes
+  std::string client_id;      // whose turn it takes (client_name.h)
+  int priority = 0;           // the highest goes first
 };
 
 struct EncodingTimings {
@@ -58,6 +59,7 @@ struct Encoding {
   int num_taken_tiles = 0;
   // Subscriptions by client; the picture goes ahead when it is any of these clients' turn.
   std::map<std::string, int> clients;
+  int priority = 0;    // the highest of those who asked for it
   bool ended = false;  // done, failed, or left by all
   absl::Status status;
   EncodingTimings timings;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "runtime/base/error_details.h"
 #include "runtime/base/status.h"
 
 namespace vl2 {
@@ -13,8 +14,13 @@ HeldImages::HeldImages(const HeldImageLimits& limits)
 
 absl::StatusOr<std::unique_ptr<HeldImage>> HeldImages::Hold(const std::string& client) {
   MutexLock lock(&mutex_);
-  VL2_RETURN_IF_ERROR(images_.Take(client, 1));
+  if (const absl::Status room = images_.Take(client, 1); !room.ok()) return Full(room);
   return std::unique_ptr<HeldImage>(new HeldImage(*this, client));
+}
+
+absl::Status HeldImages::Full(const absl::Status& status) const {
+  const double speed = throughput_.PerSecond(Throughput::Clock::now());
+  return WithRetryAfter(status, RetryAfterSeconds(static_cast<double>(images_.total()), speed));
 }
 
 int64_t HeldImages::num_images() const {
@@ -35,6 +41,7 @@ int64_t HeldImages::num_clients() const {
 HeldImage::~HeldImage() {
   MutexLock lock(&images_.mutex_);
   images_.images_.Return(client_, 1);
+  images_.throughput_.Add(1, Throughput::Clock::now());
   if (!bytes_->empty()) images_.bytes_.Return(client_, static_cast<int64_t>(bytes_->size()));
   if (request_id_.empty()) return;
   const auto request = images_.requests_.find({client_, request_id_});
@@ -54,7 +61,8 @@ absl::Status HeldImage::Append(std::string_view chunk) {
   }
   {
     MutexLock lock(&images_.mutex_);
-    VL2_RETURN_IF_ERROR(images_.bytes_.Take(client_, static_cast<int64_t>(chunk.size())));
+    const absl::Status room = images_.bytes_.Take(client_, static_cast<int64_t>(chunk.size()));
+    if (!room.ok()) return images_.Full(room);
   }
   bytes_->append(chunk);
   sha_.Update(chunk);

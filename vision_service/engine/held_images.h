@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "runtime/base/mutex.h"
 #include "runtime/base/sha256.h"
+#include "runtime/base/throughput.h"
 #include "vision_service/engine/client_shares.h"
 #include "vision_service/engine/encoding.h"
 
@@ -84,8 +85,12 @@ class HeldImages {
     std::map<std::string, Picture> pictures;  // by content key
   };
 
+  // `status`, and after what time there may be room.
+  absl::Status Full(const absl::Status& status) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   const HeldImageLimits limits_;
   mutable Mutex mutex_;
+  Throughput throughput_ ABSL_GUARDED_BY(mutex_){Throughput::Clock::now()};  // images that ended
   ClientShares images_ ABSL_GUARDED_BY(mutex_);
   ClientShares bytes_ ABSL_GUARDED_BY(mutex_);
   std::map<std::pair<std::string, std::string>, Request> requests_ ABSL_GUARDED_BY(mutex_);

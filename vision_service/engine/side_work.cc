@@ -38,9 +38,15 @@ SideWork::Job SideWork::TakeNext() {
                        });
   Job job = std::move(*next);
   jobs_.erase(next);
-  const bool last = std::none_of(jobs_.begin(), jobs_.end(),
-                                 [&job](const Job& other) { return other.client == job.client; });
-  last ? turns_.Forget(job.client) : turns_.Serve(job.client);
+  turns_.Serve(job.client);
+  const auto none = [this](const auto& matches) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    return std::none_of(jobs_.begin(), jobs_.end(), matches);
+  };
+  if (none([&](const Job& other) { return other.client == job.client; })) {
+    const std::string tenant = TenantOf(job.client);
+    turns_.Forget(job.client,
+                  none([&](const Job& other) { return TenantOf(other.client) == tenant; }));
+  }
   return job;
 }
 

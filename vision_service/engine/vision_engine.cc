@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <utility>
 
+#include "runtime/base/client_name.h"
+#include "runtime/base/error_details.h"
 #include "runtime/base/status.h"
+#include "runtime/base/throughput.h"
 #include "vision_service/engine/next_turn.h"
 
 namespace vl2 {
@@ -107,13 +110,15 @@ absl::StatusOr<std::shared_ptr<EncodeSubscription>> VisionEngine::Encode(
     if (const absl::Status room = queued_tiles_.Take(job.client_id, job.plan.num_tiles);
         !room.ok()) {
       snapshot_.num_tiles_refused += job.plan.num_tiles;
-      return room;
+      return WithRetryAfter(room, RetryAfterSeconds(static_cast<double>(queued_tiles_.total()),
+                                                    snapshot_.tiles_per_second));
     }
     snapshot_.num_tiles_to_encode += job.plan.num_tiles;
     ++snapshot_.num_misses;
     encoding = std::make_shared<Encoding>(
         job, TileAssembler(job.plan.tiles_wide, job.plan.tiles_high, encoder_.config().tile_side(),
                            encoder_.image_newline(), encoder_.view_seperator()));
+    encoding->priority = job.priority;
     in_flight_[job.content_key] = encoding;
     order_.push_back(encoding);
     to_decode_.push_back(encoding);
@@ -121,6 +126,7 @@ absl::StatusOr<std::shared_ptr<EncodeSubscription>> VisionEngine::Encode(
     decode_changed_.NotifyOne();
   }
   ++encoding->clients[job.client_id];
+  encoding->priority = std::max(encoding->priority, job.priority);
   std::shared_ptr<EncodeSubscription> subscription(
       new EncodeSubscription(*this, encoding, job.client_id, from_cache, std::move(on_progress)));
   if (!encoding->ended) {
@@ -164,12 +170,16 @@ void VisionEngine::End(const std::shared_ptr<Encoding>& shared, const absl::Stat
 }
 
 void VisionEngine::ForgetIfIdle(const std::string& client_id) {
-  const bool busy = std::any_of(order_.begin(), order_.end(), [&](const auto& encoding) {
-    return encoding->clients.count(client_id) > 0;
-  });
-  if (busy) return;
-  decode_turns_.Forget(client_id);
-  tile_turns_.Forget(client_id);
+  const std::string tenant = TenantOf(client_id);
+  bool tenant_is_idle = true;
+  for (const auto& encoding : order_) {
+    for (const auto& [client, num_subscriptions] : encoding->clients) {
+      if (client == client_id) return;
+      if (TenantOf(client) == tenant) tenant_is_idle = false;
+    }
+  }
+  decode_turns_.Forget(client_id, tenant_is_idle);
+  tile_turns_.Forget(client_id, tenant_is_idle);
 }
 
 std::vector<VisionEngine::TakenTile> VisionEngine::TakeTiles() {

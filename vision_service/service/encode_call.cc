@@ -102,6 +102,7 @@ absl::Status EncodeCall::TakeHeader() {
   VL2_ASSIGN_OR_RETURN(job_.tiling, FromWire(header.tiling()));
   VL2_ASSIGN_OR_RETURN(image_, state_.engine.Hold(header.client_id()));
   job_.client_id = header.client_id();
+  job_.priority = header.priority();
   request_id_ = header.request_id();
   total_bytes_ = header.total_bytes();
   stage_ = Stage::kBytes;

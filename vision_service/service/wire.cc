@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "runtime/base/client_name.h"
 #include "runtime/base/status.h"
 #include "runtime/tensor/dtype.h"
 
@@ -52,6 +53,10 @@ absl::Status CheckHeader(const v1::EncodeHeader& header, int64_t max_file_bytes)
   if (header.client_id().size() > kMaxIdBytes) {
     return InvalidArgument("client_id has ", header.client_id().size(), " bytes, the limit is ",
                            kMaxIdBytes);
+  }
+  if (header.priority() < -kMaxPriority || header.priority() > kMaxPriority) {
+    return InvalidArgument("priority is ", header.priority(), ", it must be in [", -kMaxPriority,
+                           ", ", kMaxPriority, "]");
   }
   if (header.total_bytes() < 0 || header.total_bytes() > max_file_bytes) {
     return InvalidArgument("the file has ", header.total_bytes(), " bytes, the limit is ",

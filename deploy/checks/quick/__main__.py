@@ -66,12 +66,25 @@ class Validator:
                 for error in self.made[kind].iter_errors(thing)]
 
 
+def shell_scripts():
+    """Everything that bash runs, by its first line."""
+    found = []
+    for path in [".ci/run", "deploy/check", "deploy/pin",
+                 *("scripts/" + name for name in sorted(os.listdir(os.path.join(tools.REPOSITORY, "scripts"))))]:
+        path = os.path.join(tools.REPOSITORY, path)
+        if os.path.isfile(path):
+            with open(path, "rb") as script:
+                if re.match(rb"#!.*\b(ba)?sh$", script.readline().rstrip()):
+                    found.append(path)
+    return found
+
+
 def lint():
     """yamllint and shellcheck, where a skip is a failure."""
     found = []
     for command in (["yamllint", "-s", "-c", os.path.join(tools.REPOSITORY, "deploy", ".yamllint"),
                      os.path.join(tools.REPOSITORY, "deploy")],
-                    ["shellcheck", *(os.path.join(tools.REPOSITORY, "deploy", name) for name in ("check", "pin"))]):
+                    ["shellcheck", *shell_scripts()]):
         try:
             done = subprocess.run(command, capture_output=True, text=True)
         except FileNotFoundError:

@@ -8,6 +8,7 @@
 #include "gateway/http/chat_request.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "runtime/base/error_details.h"
 #include "runtime/base/json.h"
 #include "runtime/base/status.h"
 

@@ -5,6 +5,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "runtime/base/error_details.h"
 #include "runtime/base/json.h"
 #include "runtime/base/status.h"
 

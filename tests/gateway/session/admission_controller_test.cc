@@ -6,6 +6,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "runtime/base/error_details.h"
 
 namespace vl2::gateway {
 namespace {
@@ -17,14 +18,16 @@ class AdmissionControllerTest : public testing::Test {
   static constexpr int64_t kMaxRequests = 4;
   static constexpr int64_t kMaxBytes = 1000;
 
-  std::unique_ptr<AdmissionController::Ticket> Begin(const std::string& client) {
+  std::unique_ptr<AdmissionController::Ticket> Begin(const std::string& client, int priority = 0) {
     const size_t number = ended_.size();
     ended_.emplace_back();
     return controller_.Begin(
-        client, [this, number](const absl::Status& status) { ended_[number] = status; }, now_);
+        client, [this, number](const absl::Status& status) { ended_[number] = status; }, now_,
+        priority);
   }
-  std::unique_ptr<AdmissionController::Ticket> Waiting(const std::string& client) {
-    auto ticket = Begin(client);
+  std::unique_ptr<AdmissionController::Ticket> Waiting(const std::string& client,
+                                                       int priority = 0) {
+    auto ticket = Begin(client, priority);
     EXPECT_TRUE(ticket->Enter().ok());
     return ticket;
   }
@@ -92,6 +95,55 @@ TEST_F(AdmissionControllerTest, ANewcomerTakesTheNewestSlotOfTheGreediest) {
   auto d6 = Waiting("d");
   EXPECT_THAT(Ended(), testing::ElementsAre(1, 3));
   EXPECT_EQ(controller_.num_in_flight(), kMaxRequests);
+}
+
+TEST_F(AdmissionControllerTest, ATenantOfManyClientsHoldsNoMoreThanAnother) {
+  auto a0 = Waiting("big/a");
+  auto b1 = Waiting("big/b");
+  auto c2 = Waiting("big/c");
+  auto d3 = Waiting("big/d");
+  // Each of them holds as little as the newcomer, but not their tenant.
+  auto s4 = Waiting("small/s");
+  EXPECT_THAT(Ended(), testing::ElementsAre(0)) << "the first by name of equal clients";
+  auto s5 = Waiting("small/s");
+  EXPECT_EQ(Ended().size(), 2u);
+  auto s6 = Begin("small/s");
+  EXPECT_FALSE(s6->Enter().ok()) << "two each";
+  // Within the tenant clients compare as ever.
+  auto t7 = Begin("small/t");
+  EXPECT_TRUE(t7->Enter().ok());
+  EXPECT_EQ(Ended().back(), 5u);
+}
+
+TEST_F(AdmissionControllerTest, ALowerPriorityGivesWay) {
+  auto a0 = Waiting("a", -1);
+  auto a1 = Waiting("b", 0);
+  auto a2 = Waiting("c", -1);
+  auto a3 = Waiting("d", 5);
+  auto high4 = Waiting("e", 5);
+  EXPECT_THAT(Ended(), testing::ElementsAre(2)) << "the newest of the lowest";
+  auto low5 = Begin("f", -5);
+  EXPECT_FALSE(low5->Enter().ok());
+  auto high6 = Waiting("e", 5);
+  auto high7 = Waiting("e", 5);
+  EXPECT_THAT(Ended(), testing::ElementsAre(0, 1, 2));
+  // Among equals shares decide again.
+  auto high8 = Waiting("g", 5);
+  EXPECT_THAT(Ended(), testing::ElementsAre(0, 1, 2, 7));
+}
+
+TEST_F(AdmissionControllerTest, ARefusalSaysWhenToComeAgain) {
+  std::vector<std::unique_ptr<AdmissionController::Ticket>> all;
+  for (int i = 0; i < kMaxRequests; ++i) all.push_back(Waiting("a"));
+  const int at_first = RetryAfterOf(Begin("a")->Enter());
+  EXPECT_GE(at_first, 1);
+  EXPECT_LE(at_first, 30);
+  // Many that end show that the backlog is soon gone.
+  for (int i = 0; i < 100; ++i) {
+    all.erase(all.begin());
+    all.push_back(Waiting("a"));
+  }
+  EXPECT_EQ(RetryAfterOf(Begin("a")->Enter()), 1);
 }
 
 TEST_F(AdmissionControllerTest, WhatAnswersIsNotEnded) {

@@ -7,6 +7,8 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "runtime/base/client_name.h"
+#include "runtime/base/error_details.h"
 #include "runtime/base/sha256.h"
 #include "runtime/base/status.h"
 
@@ -44,8 +46,9 @@ class ApiKeysTest : public ::testing::Test {
 };
 
 TEST_F(ApiKeysTest, FindsAKeyByWhatIsShown) {
-  Open("# people\n\n  alice " + Digest("secret") + " acme 600 16 - admin # the first\n" + "bob " +
-       Digest("other") + " acme - - -\n");
+  Open("# people\n\n  alice " + Digest("secret") +
+       " acme 600 16 - priority=-7 admin # the first\n" + "bob " + Digest("other") +
+       " acme - - -\n");
   const auto alice = keys_->Find("Bearer secret");
   ASSERT_TRUE(alice.ok()) << alice.status();
   EXPECT_EQ(alice->name, "alice");
@@ -54,6 +57,8 @@ TEST_F(ApiKeysTest, FindsAKeyByWhatIsShown) {
   EXPECT_EQ(alice->concurrent, 16);
   EXPECT_EQ(alice->tokens_per_min, 0);
   EXPECT_TRUE(alice->is_admin);
+  EXPECT_EQ(alice->priority, -7);
+  EXPECT_EQ(keys_->Find("Bearer other")->priority, 0);
   EXPECT_FALSE(keys_->Find("bearer other")->is_admin) << "the scheme's case does not matter";
   for (const char* shown : {"", "Bearer", "Bearer ", "Bearer wrong", "Basic secret", "secret"}) {
     EXPECT_TRUE(absl::IsUnauthenticated(keys_->Find(shown).status())) << shown;
@@ -64,7 +69,10 @@ TEST_F(ApiKeysTest, BadLinesAreNamed) {
   const std::string digest = Digest("x");
   const std::pair<std::string, const char*> cases[] = {
       {"a b", "line 1 has 2 words"},
-      {"a " + digest + " t 1 1 1 admin more", "line 1 has 8 words"},
+      {"a " + digest + " t 1 1 1 admin priority=1 more", "line 1 has 9 words"},
+      {"a " + digest + " t 1 1 1 priority=101", "\"priority=101\" is not priority="},
+      {"a " + digest + " t 1 1 1 admin priority=", "\"priority=\" is not priority="},
+      {"a " + digest + " t 1 1 1 priority=1x", "\"priority=1x\" is not priority="},
       {"\na/b " + digest + " t - - -", "line 2: name \"a/b\""},
       {"a short t - - -", "sha256 \"short\""},
       {"a " + std::string(64, 'A') + " t - - -", "sha256"},
@@ -92,7 +100,7 @@ TEST_F(ApiKeysTest, LimitsHoldAndSayWhenToComeBack) {
   const absl::Status requests = keys_->Begin("Bearer r", now_).status();
   EXPECT_TRUE(absl::IsResourceExhausted(requests));
   EXPECT_THAT(Message(requests), HasSubstr("limit requests_per_min, which is 2"));
-  EXPECT_EQ(RetryAfterSeconds(requests), 30);
+  EXPECT_EQ(RetryAfterOf(requests), 30);
   EXPECT_TRUE(keys_->Begin("Bearer r", now_ + seconds(31)).ok());
   EXPECT_FALSE(keys_->Begin("Bearer r", now_ + seconds(31)).ok());
 
@@ -105,11 +113,11 @@ TEST_F(ApiKeysTest, LimitsHoldAndSayWhenToComeBack) {
   (*keys_->Begin("Bearer k", now_))->Charge(70);
   const absl::Status tokens = keys_->Begin("Bearer k", now_).status();
   EXPECT_THAT(Message(tokens), HasSubstr("limit tokens_per_min, which is 60"));
-  EXPECT_EQ(RetryAfterSeconds(tokens), 11);
+  EXPECT_EQ(RetryAfterOf(tokens), 11);
   EXPECT_TRUE(keys_->Begin("Bearer k", now_ + seconds(12)).ok());
   EXPECT_EQ(limited_, (std::vector<std::string>{"r requests_per_min", "r requests_per_min",
                                                 "c concurrent", "k tokens_per_min"}));
-  EXPECT_EQ(RetryAfterSeconds(absl::UnavailableError("no replica")), 1);
+  EXPECT_EQ(RetryAfterOf(absl::UnavailableError("no replica")), 1);
 }
 
 TEST_F(ApiKeysTest, AFileThatChangesIsReadAgain) {
@@ -131,7 +139,13 @@ TEST_F(ApiKeysTest, AFileThatChangesIsReadAgain) {
 }
 
 TEST(TenantTest, NamesTellTenantsApart) {
-  EXPECT_NE(ClientIdOfTenant("a"), ClientIdOfTenant("b"));
+  const ApiKey a = {.name = "k", .tenant = "a"}, b = {.name = "k", .tenant = "b"};
+  const ApiKey other = {.name = "l", .tenant = "a"};
+  EXPECT_NE(TenantOf(ClientIdOfKey(a, "x")), TenantOf(ClientIdOfKey(b, "x")));
+  EXPECT_EQ(TenantOf(ClientIdOfKey(a, "x")), TenantOf(ClientIdOfKey(other, "y")));
+  EXPECT_NE(ClientIdOfKey(a, "x"), ClientIdOfKey(a, "y"));
+  EXPECT_NE(ClientIdOfKey(a, "x"), ClientIdOfKey(other, "x"));
+  EXPECT_LE(ClientIdOfKey(a, std::string(500, 'x')).size(), 128u);
   EXPECT_NE(SaltOfTenant("a", ""), SaltOfTenant("b", ""));
   EXPECT_NE(SaltOfTenant("a", "x"), SaltOfTenant("a", ""));
   EXPECT_NE(SaltOfTenant("a", "bx"), SaltOfTenant("ab", "x"));

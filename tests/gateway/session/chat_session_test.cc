@@ -7,6 +7,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "runtime/base/error_details.h"
 #include "tests/gateway/session/fake_upstreams.h"
 
 namespace vl2::gateway {
@@ -124,7 +125,7 @@ TEST_F(ChatSessionTest, WhatCannotFitIsRefusedBeforeEncoding) {
   vision_.layout = {3000, 3000, 3, 3, 2101};
   const ChatEnd& end = Run(Ask("Compare.", 2));
   EXPECT_TRUE(absl::IsInvalidArgument(end.status)) << end.status;
-  EXPECT_EQ(CodeOf(end.status), "context_length_exceeded");
+  EXPECT_EQ(ReasonOf(end.status), "context_length_exceeded");
   EXPECT_THAT(std::string(end.status.message()), HasSubstr("4095"));
   EXPECT_THAT(std::string(end.status.message()), HasSubstr("the prompt has 42"));
   EXPECT_EQ(vision_.num_prepared, 0);
@@ -358,7 +359,7 @@ TEST_F(ChatSessionTest, ABadPictureIsTheClientsFault) {
   vision_.opens = {absl::InvalidArgumentError("not a picture")};
   const ChatEnd& end = Run(Ask("?", 1));
   EXPECT_TRUE(absl::IsInvalidArgument(end.status)) << end.status;
-  EXPECT_EQ(CodeOf(end.status), "invalid_image");
+  EXPECT_EQ(ReasonOf(end.status), "invalid_image");
   EXPECT_EQ(vision_.requests.size(), 1u);
 }
 
@@ -370,7 +371,7 @@ TEST_F(ChatSessionTest, APictureThatTurnsOutBrokenIsTheClientsFaultToo) {
   vision_.deliveries = {absl::InvalidArgumentError("PNG is truncated")};
   const ChatEnd& end = Run(Ask("?", 1));
   EXPECT_TRUE(absl::IsInvalidArgument(end.status)) << end.status;
-  EXPECT_EQ(CodeOf(end.status), "invalid_image");
+  EXPECT_EQ(ReasonOf(end.status), "invalid_image");
   EXPECT_EQ(ParamOf(end.status), "messages");
   EXPECT_THAT(std::string(end.status.message()), HasSubstr("picture 0: PNG is truncated"));
   EXPECT_EQ(vision_.requests.size(), 1u);
@@ -378,7 +379,7 @@ TEST_F(ChatSessionTest, APictureThatTurnsOutBrokenIsTheClientsFaultToo) {
 
 TEST_F(ChatSessionTest, ATextThatCannotFitIsRefusedWithTheLeastCount) {
   const ChatEnd& end = Run(Ask("x" + std::string(15 << 20, 'y')));
-  EXPECT_EQ(CodeOf(end.status), "context_length_exceeded");
+  EXPECT_EQ(ReasonOf(end.status), "context_length_exceeded");
   EXPECT_EQ(ParamOf(end.status), "messages");
   EXPECT_THAT(std::string(end.status.message()), HasSubstr("at least"));
   EXPECT_THAT(std::string(end.status.message()), HasSubstr("the limit is 4096"));

@@ -6,6 +6,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "runtime/base/error_details.h"
 #include "runtime/base/status.h"
 #include "tests/gateway/session/manual_upstreams.h"
 

@@ -6,6 +6,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "runtime/base/error_details.h"
 #include "runtime/base/status.h"
 #include "tests/gateway/session/manual_upstreams.h"
 
@@ -256,7 +257,7 @@ TEST_F(ImageDeliveryTest, ABrokenImageIsTheClientsFault) {
       SendDelivered(absl::InvalidArgumentError("not a PNG"));
     }
     ASSERT_EQ(sink_.failures.size(), 1u);
-    EXPECT_EQ(CodeOf(sink_.failures[0]), "invalid_image");
+    EXPECT_EQ(ReasonOf(sink_.failures[0]), "invalid_image");
     EXPECT_EQ(ParamOf(sink_.failures[0]), "messages");
     EXPECT_EQ(Message(sink_.failures[0]), "picture 3: not a PNG");
     EXPECT_TRUE(thread_->pauses.empty());

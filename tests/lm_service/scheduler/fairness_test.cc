@@ -44,6 +44,14 @@ TEST(FairShares, NobodyGetsMoreThanAskedForAndNobodyLess) {
   EXPECT_THAT(FairShares({5, 5}, 0), ElementsAre(0, 0));
 }
 
+TEST(TenantShares, TenantsFirstThenTheirClients) {
+  EXPECT_THAT(TenantShares({"a/1", "a/2", "a/3", "b/1"}, {9, 9, 9, 9}, 12),
+              ElementsAre(2, 2, 2, 6));
+  EXPECT_THAT(TenantShares({"b/1", "a/1", "b/2"}, {1, 20, 9}, 12), ElementsAre(1, 6, 5));
+  EXPECT_THAT(TenantShares({"a/1", "b/1"}, {9, 9}, 12, {{"a", 2}}), ElementsAre(2, 9));
+  EXPECT_THAT(TenantShares({"a", "b"}, {9, 9}, 10), ElementsAre(5, 5)) << "plain names";
+}
+
 TEST(ClientTurns, WhoWasServedGoesToTheEnd) {
   ClientTurns turns;
   for (const char* client : {"a", "b", "c", "b"}) turns.Enter(client);
@@ -266,6 +274,78 @@ TEST(Fairness, NobodyStarvesBesideAClientThatAlwaysAsksAgain) {
   }
   EXPECT_LT(num_steps, 5000);
   for (const FakeRequest& request : greedy) EXPECT_TRUE(request.sink->finished);
+}
+
+GenerateRequest Urgent(int priority, GenerateRequest request) {
+  request.priority = priority;
+  return request;
+}
+
+TEST(Fairness, ATenantOfManyClientsGetsNoMoreThanAnother) {
+  FakeEngine engine(Options());
+  for (int32_t i = 0; i < 40; ++i) {
+    engine.Add(From(Cat("big/", i), TextPrompt(20, 500, i + 1)));
+  }
+  for (int i = 0; i < 20; ++i) engine.Step();
+  // Eight clients of one tenant run a sequence each: nobody has two, but their tenant has eight.
+  std::vector<FakeRequest> small;
+  for (int32_t i = 0; i < 10; ++i) {
+    small.push_back(engine.Add(From("small/1", TextPrompt(20, 500, 900 + i))));
+  }
+  for (int i = 0; i < 20; ++i) engine.Step();
+  // It takes a place while the other tenant has at least twice what it would have then: 8, 7, 6.
+  EXPECT_EQ(NumRunning(engine, "small/1"), 3);
+  EXPECT_EQ(engine.scheduler.num_preemptions(), 3);
+}
+
+TEST(Fairness, WithinATenantClientsTakeTurns) {
+  FakeEngine engine(Options());
+  for (int32_t i = 0; i < 40; ++i) engine.Add(From("t/greedy", TextPrompt(20, 500, i + 1)));
+  for (int i = 0; i < 20; ++i) engine.Step();
+  const FakeRequest other = engine.Add(From("t/other", TextPrompt(20, 5, 999)));
+  EXPECT_EQ(StepsToFirstToken(engine, other), 1);
+  EXPECT_EQ(engine.scheduler.num_preemptions(), 1);
+}
+
+TEST(Fairness, PrefillIsDividedBetweenTenants) {
+  FakeEngine engine(Options());
+  engine.step_ms = 0;
+  const FakeRequest a = engine.Add(From("big/1", TextPrompt(640, 5, 1)));
+  const FakeRequest b = engine.Add(From("big/2", TextPrompt(640, 5, 2)));
+  const FakeRequest c = engine.Add(From("big/3", TextPrompt(640, 5, 3)));
+  const FakeRequest other = engine.Add(From("small/1", TextPrompt(320, 5, 999)));
+  const auto step = engine.Step();
+  EXPECT_EQ(RowsOf(step, other), 32);
+  EXPECT_EQ(RowsOf(step, a) + RowsOf(step, b) + RowsOf(step, c), 32);
+}
+
+TEST(Priority, TheHighestIsAdmittedFirstAndTakesAPlace) {
+  FakeEngine engine(Options());
+  for (int32_t i = 0; i < 20; ++i) engine.Add(From("a", TextPrompt(20, 500, i + 1)));
+  for (int i = 0; i < 20; ++i) engine.Step();
+  // Of the client that runs most, and still.
+  const FakeRequest low = engine.Add(From("b", Urgent(-1, TextPrompt(20, 5, 997))));
+  const FakeRequest high = engine.Add(From("a", Urgent(1, TextPrompt(20, 5, 998))));
+  EXPECT_EQ(StepsToFirstToken(engine, high), 1);
+  EXPECT_EQ(low.sink->num_tokens, 0);
+  EXPECT_FALSE(engine.scheduler.Find(low.id)->is_running())
+      << "a newcomer, but of a lower priority than all that runs";
+}
+
+TEST(Priority, GrowthTakesFromTheLowest) {
+  SchedulerOptions options = Options();
+  options.num_blocks = 10;
+  FakeEngine engine(options);
+  const FakeRequest low = engine.Add(From("a", Urgent(-1, TextPrompt(70, 150, 1))));
+  std::vector<FakeRequest> high;
+  for (int32_t i = 0; i < 4; ++i) {
+    high.push_back(engine.Add(From("b", Urgent(1, TextPrompt(70, 150, i + 2)))));
+  }
+  engine.Run();
+  EXPECT_GT(low.sink->stats.num_preemptions, 0) << "the oldest, of the client that runs less";
+  EXPECT_TRUE(low.sink->status.ok());
+  EXPECT_EQ(high[0].sink->stats.num_preemptions, 0);
+  for (const FakeRequest& request : high) EXPECT_EQ(request.sink->num_tokens, 150);
 }
 
 }  // namespace

@@ -79,8 +79,30 @@ TEST(TurnOrderTest, TheOneServedLongestAgoGoesFirst) {
   EXPECT_LT(turns.LastTurn("new"), turns.LastTurn("a"));
   turns.Serve("a");
   EXPECT_LT(turns.LastTurn("b"), turns.LastTurn("a"));
-  turns.Forget("a");
-  EXPECT_EQ(turns.LastTurn("a"), 0u);
+  turns.Forget("a", /*tenant_too=*/true);
+  EXPECT_EQ(turns.LastTurn("a"), TurnOrder::Turn());
+}
+
+TEST(TurnOrderTest, TenantsTakeTurnsAndThenTheirClients) {
+  TurnOrder turns;
+  turns.Serve("big/a");
+  EXPECT_LT(turns.LastTurn("small/s"), turns.LastTurn("big/new")) << "its tenant was served";
+  EXPECT_LT(turns.LastTurn("big/new"), turns.LastTurn("big/a"));
+  turns.Forget("big/a", /*tenant_too=*/false);
+  EXPECT_LT(turns.LastTurn("small/s"), turns.LastTurn("big/a"));
+}
+
+TEST(ClientSharesTest, ATenantsShareIsDividedBetweenItsClients) {
+  ClientShares shares = Shares(12);
+  ASSERT_TRUE(shares.Take("big/a", 12).ok());
+  for (int i = 0; i < 6; ++i) EXPECT_TRUE(shares.Take("small/s", 1).ok()) << i;
+  EXPECT_FALSE(shares.Take("small/t", 1).ok()) << "the tenant has its half";
+  EXPECT_FALSE(shares.Take("big/b", 1).ok()) << "its tenant holds more than a half";
+  shares.Return("small/s", 5);
+  EXPECT_TRUE(shares.Take("small/t", 1).ok());
+  EXPECT_TRUE(shares.Take("small/t", 2).ok()) << "three each";
+  EXPECT_FALSE(shares.Take("small/t", 1).ok());
+  EXPECT_TRUE(shares.Take("small/s", 2).ok());
 }
 
 }  // namespace

@@ -84,6 +84,45 @@ TEST_F(FairnessTest, TurnsAreTileByTileAndAClientsOldestPictureIsFirst) {
   EXPECT_EQ(order, "acdacdaabbb");
 }
 
+TEST_F(FairnessTest, TenantsTakeTurnsBeforeTheirClients) {
+  Start({.num_decode_threads = 1, .image_limits = {}});
+  const auto first = HoldTheEncoder();
+  const auto a = Encode(JobOf("big/1", 1), progress_.Of('a'));
+  const auto b = Encode(JobOf("big/2", 1), progress_.Of('b'));
+  const auto c = Encode(JobOf("big/3", 1), progress_.Of('c'));
+  const auto d = Encode(JobOf("small/1", 3), progress_.Of('d'));
+  WaitUntilCut();
+  gate_.Open();
+  for (const char name : {'a', 'b', 'c'}) progress_.WaitFor(name, 2);
+  progress_.WaitFor('d', 4);
+  std::string order = progress_.order();
+  std::erase_if(order, [](char name) { return name == '!' || name == '-'; });
+  EXPECT_EQ(order, "adbdcdadbc") << "a half each, though three clients stand against one";
+}
+
+TEST_F(FairnessTest, AHigherPriorityGoesFirst) {
+  Start({.num_decode_threads = 1, .image_limits = {}});
+  const auto first = HoldTheEncoder();
+  const auto a = Encode(JobOf("one", 2), progress_.Of('a'));
+  EncodeJob urgent = JobOf("two", 2);
+  urgent.priority = 3;
+  const auto b = Encode(urgent, progress_.Of('b'));
+  // An image that both want has the priority of the higher one.
+  EncodeJob low = JobOf("one", 1);
+  low.priority = -5;
+  EncodeJob raised = low;
+  raised.client_id = "two";
+  raised.priority = 2;
+  const auto c = Encode(low, progress_.Of('c'));
+  const auto d = Encode(raised, progress_.Of('d'));
+  WaitUntilCut();
+  gate_.Open();
+  progress_.WaitFor('a', 3);
+  std::string order = progress_.order();
+  std::erase_if(order, [](char name) { return name == '!' || name == '-' || name == 'd'; });
+  EXPECT_EQ(order, "bbbccaaa");
+}
+
 TEST_F(FairnessTest, ClientsShareABatch) {
   Start({.max_batch_tiles = 4, .num_decode_threads = 1, .image_limits = {}});
   const auto first = HoldTheEncoder();
