@@ -98,6 +98,12 @@ const Flag kFlags[] = {
        to.key = text;
        return absl::OkStatus();
      }},
+    {"tls_ca", "FILE", "the gateway has TLS; PEM file of the CAs that it must be of", true,
+     [](const std::string& text, Arguments& to) {
+       if (text.empty()) return InvalidArgument("a file is needed");
+       to.tls_ca = text;
+       return absl::OkStatus();
+     }},
     {"timeout", "SECONDS", "give up after this long (600)", true,
      [](const std::string& text, Arguments& to) {
        return ParseNumber(text, 0.001, kMaxTimeoutS, to.timeout_s);

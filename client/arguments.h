@@ -49,6 +49,7 @@ struct Arguments {
   Command command = Command::kHelp;
   std::string server = "127.0.0.1:50060";  // of the gateway's gRPC
   std::string key;                         // shown to it; empty: none
+  std::string tls_ca;                      // PEM file of its certificate's CAs; empty: no TLS
   double timeout_s = 600;
   bool json = false;
   AskArguments ask;

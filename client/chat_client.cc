@@ -16,7 +16,8 @@ namespace {
 
 using SystemClock = std::chrono::system_clock;
 
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& server) {
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& server,
+                                           const std::string& tls_roots) {
   grpc::ChannelArguments arguments;
   // The address that was given, never a proxy's settings in the environment.
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
@@ -24,16 +25,21 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& server) {
   // A server that vanishes without a word is noticed.
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
-  return grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), arguments);
+  const auto credentials =
+      tls_roots.empty()
+          ? grpc::InsecureChannelCredentials()
+          : grpc::SslCredentials(
+                {.pem_root_certs = tls_roots, .pem_private_key = "", .pem_cert_chain = ""});
+  return grpc::CreateCustomChannel(server, credentials, arguments);
 }
 
 }  // namespace
 
 struct ChatClient::State {
-  State(const std::string& address, const std::string& key)
+  State(const std::string& address, const std::string& key, const std::string& tls_roots)
       : server(address),
         key(key),
-        channel(MakeChannel(address)),
+        channel(MakeChannel(address, tls_roots)),
         stub(v1::ChatService::NewStub(channel)) {}
 
   bool IsCancelled() {
@@ -89,14 +95,16 @@ absl::Status ChatClient::State::Connect(SystemClock::time_point deadline) {
     if (now == GRPC_CHANNEL_TRANSIENT_FAILURE || SystemClock::now() >= patience) {
       return absl::UnavailableError(
           Cat("cannot connect to ", server,
-              "; is that the gRPC address of a running gateway? (--server, VL2_SERVER)"));
+              "; is that the gRPC address of a running gateway? (--server, VL2_SERVER; --tls_ca "
+              "where it has TLS)"));
     }
     channel->WaitForStateChange(now, std::min(deadline, SystemClock::now() + kLook));
   }
 }
 
-ChatClient::ChatClient(const std::string& server, const std::string& key)
-    : state_(std::make_unique<State>(server, key)) {}
+ChatClient::ChatClient(const std::string& server, const std::string& key,
+                       const std::string& tls_roots)
+    : state_(std::make_unique<State>(server, key, tls_roots)) {}
 
 ChatClient::~ChatClient() = default;
 

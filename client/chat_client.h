@@ -23,7 +23,9 @@ class ChatClient {
 
   // `server`: host:port.
   // `key` is shown with every call; empty: none.
-  explicit ChatClient(const std::string& server, const std::string& key = "");
+  // `tls_roots`: CAs of the server's certificate, in PEM; empty: no TLS.
+  explicit ChatClient(const std::string& server, const std::string& key = "",
+                      const std::string& tls_roots = "");
   ~ChatClient();
 
   // Calls `sink` for every event as it comes. An error of the sink ends the call with that error.

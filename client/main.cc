@@ -23,6 +23,7 @@
 #include "client/exit_code.h"
 #include "client/question.h"
 #include "client/terminal_text.h"
+#include "runtime/base/json.h"
 #include "runtime/base/status.h"
 #include "runtime/rpc/termination.h"
 
@@ -135,12 +136,20 @@ int Info(const Arguments& arguments, ChatClient& client) {
 }
 
 int Run(const Arguments& arguments, TerminationSignal& signal) {
+  constexpr size_t kMaxTlsCaBytes = size_t{1} << 20;
   // gRPC's own messages would stand between ours.
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   const char* const environment_key = std::getenv("VL2_KEY");
   const std::string key =
       arguments.key.empty() && environment_key != nullptr ? environment_key : arguments.key;
-  const auto client = std::make_shared<ChatClient>(arguments.server, key);
+  std::string tls_roots;
+  if (!arguments.tls_ca.empty()) {
+    auto read = ReadFile(arguments.tls_ca, kMaxTlsCaBytes);
+    if (!read.ok()) return Fail(kFileFailed, "--tls_ca: " + Message(read.status()));
+    tls_roots = *std::move(read);
+    if (tls_roots.empty()) return Fail(kFileFailed, "--tls_ca: " + arguments.tls_ca + " is empty");
+  }
+  const auto client = std::make_shared<ChatClient>(arguments.server, key, tls_roots);
   // Waits for the rest of the process's life. Ends the call, whose thread then tidies up; without
   // one there is nothing to tidy up.
   std::thread([client, &signal] {

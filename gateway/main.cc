@@ -23,6 +23,8 @@
 #include "runtime/rpc/port_file.h"
 #include "runtime/rpc/server_scaffold.h"
 #include "runtime/rpc/service_main.h"
+#include "runtime/rpc/tls_flags.h"
+#include "runtime/rpc/tls_identity.h"
 #include "text/tokenizer.h"
 
 ABSL_FLAG(std::string, model, "",
@@ -101,6 +103,10 @@ ABSL_FLAG(int64_t, probe_interval_ms, 1000, "How often replicas are asked whethe
 ABSL_FLAG(int64_t, probe_timeout_ms, 3000,
           "How long such an answer may take, milliseconds. A replica that is late three times in a "
           "row, while another is not, is taken for hung.");
+ABSL_FLAG(std::string, public_tls_cert, "",
+          "PEM file of the certificate that gRPC clients see; they need none. Empty: no TLS on "
+          "--grpc_listen. HTTP has none here: it ends at whatever stands in front.");
+ABSL_FLAG(std::string, public_tls_key, "", "PEM file of its key.");
 ABSL_FLAG(bool, prepare, true,
           "Start encoding pictures before the language service asks for them.");
 ABSL_FLAG(bool, stream_rows, true,
@@ -126,6 +132,12 @@ struct Options {
   HttpOptions http;
   ChatServiceOptions chat;
   ServerOptions grpc;
+  TlsOptions peer_tls = PeerTlsFromFlags();
+  TlsOptions public_tls = {.name = "public_tls",
+                           .cert = absl::GetFlag(FLAGS_public_tls_cert),
+                           .key = absl::GetFlag(FLAGS_public_tls_key),
+                           .needs_ca = false,
+                           .refresh_ms = peer_tls.refresh_ms};
 
   absl::Status Fill();
 };
@@ -172,6 +184,7 @@ absl::Status Options::Fill() {
   chat.max_message_bytes = grpc.max_message_bytes;
   grpc.drain_timeout_ms = drain_timeout.count();
   grpc.max_connection_age_ms = absl::GetFlag(FLAGS_max_connection_age_ms);
+  grpc.reflection = ReflectionFromFlags();
   VL2_RETURN_IF_ERROR(http.Validate());
   return grpc.Validate();
 }
@@ -258,6 +271,12 @@ absl::Status Run(TerminationSignal& signal) {
   RaiseFileLimit(options.http.max_connections);
   GiveLargeBlocksBack();
   MetricsPort port;
+  VL2_ASSIGN_OR_RETURN(const auto peer_tls, TlsIdentity::Open(options.peer_tls, port.metrics()));
+  VL2_ASSIGN_OR_RETURN(const auto public_tls,
+                       TlsIdentity::Open(options.public_tls, port.metrics()));
+  if (peer_tls != nullptr) options.upstreams.credentials = peer_tls->ForChannels();
+  if (public_tls != nullptr) options.grpc.credentials = public_tls->ForServer();
+  const MetricsPort::Closer tls_closer(port);
   VL2_RETURN_IF_ERROR(port.Open(options.metrics_listen));
   VL2_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::Load(options.model));
   port.health().SetLoadProgress(1);

@@ -14,12 +14,15 @@
 #include "runtime/base/status.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/ops/cpu/cpu_target.h"
+#include "runtime/rpc/caller_rule.h"
 #include "runtime/rpc/drain.h"
 #include "runtime/rpc/host_port.h"
 #include "runtime/rpc/metrics_port.h"
 #include "runtime/rpc/model_info.h"
 #include "runtime/rpc/server_scaffold.h"
 #include "runtime/rpc/service_main.h"
+#include "runtime/rpc/tls_flags.h"
+#include "runtime/rpc/tls_identity.h"
 #include "text/tokenizer.h"
 
 ABSL_FLAG(std::string, model, "", "Folder of a DeepSeek-VL2 checkpoint.");
@@ -75,7 +78,9 @@ struct Options {
   ServerOptions server = {.service_name = "lm_service",
                           .listen = absl::GetFlag(FLAGS_listen),
                           .port_file = absl::GetFlag(FLAGS_port_file),
-                          .drain_timeout_ms = absl::GetFlag(FLAGS_drain_timeout_ms)};
+                          .drain_timeout_ms = absl::GetFlag(FLAGS_drain_timeout_ms),
+                          .reflection = ReflectionFromFlags()};
+  TlsOptions tls = PeerTlsFromFlags();
   LanguageServiceOptions service = {.max_waiting_events = absl::GetFlag(FLAGS_max_waiting_events)};
 
   absl::Status Validate() const;
@@ -134,9 +139,12 @@ absl::StatusOr<v1::ModelInfo> MakeInfo(const Options& options, const Checkpoint&
 }
 
 absl::Status Run(TerminationSignal& signal) {
-  const Options options;
+  Options options;
   VL2_RETURN_IF_ERROR(options.Validate());
   MetricsPort port;
+  VL2_ASSIGN_OR_RETURN(const auto tls, TlsIdentity::Open(options.tls, port.metrics()));
+  if (tls != nullptr) options.server.credentials = tls->ForServer();
+  const MetricsPort::Closer tls_closer(port);
   VL2_RETURN_IF_ERROR(port.Open(options.metrics_listen));
   const WeightType weights = options.weights == "f32" ? WeightType::kF32 : WeightType::kStored;
   VL2_ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(options.model, weights));
@@ -165,6 +173,12 @@ absl::Status Run(TerminationSignal& signal) {
     const EngineSnapshot now = engine->snapshot();
     return stalled.Check(now.in_round || now.num_commands > 0, now.num_rounds);
   });
+  const CallerRule generate(port.metrics(), "language", "Generate", TlsIdentity::kGateway,
+                            tls != nullptr);
+  const CallerRule upload(port.metrics(), "language", "UploadEmbeddings", TlsIdentity::kVision,
+                          tls != nullptr);
+  options.service.generate_callers = &generate;
+  options.service.upload_callers = &upload;
   LanguageServiceImpl service(options.service, *engine, engine_metrics, std::move(info));
   const MetricsPort::Closer closer(port);
   VL2_ASSIGN_OR_RETURN(const auto server, ServerScaffold::Start(options.server, {&service}, port));

@@ -12,12 +12,15 @@
 #include "runtime/base/status.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/ops/cpu/cpu_target.h"
+#include "runtime/rpc/caller_rule.h"
 #include "runtime/rpc/drain.h"
 #include "runtime/rpc/host_port.h"
 #include "runtime/rpc/metrics_port.h"
 #include "runtime/rpc/model_info.h"
 #include "runtime/rpc/server_scaffold.h"
 #include "runtime/rpc/service_main.h"
+#include "runtime/rpc/tls_flags.h"
+#include "runtime/rpc/tls_identity.h"
 #include "vision_service/engine/vision_engine.h"
 #include "vision_service/service/vision_service.h"
 
@@ -85,7 +88,9 @@ struct Options {
   ServerOptions server = {.service_name = "vision_service",
                           .listen = absl::GetFlag(FLAGS_listen),
                           .port_file = absl::GetFlag(FLAGS_port_file),
-                          .drain_timeout_ms = absl::GetFlag(FLAGS_drain_timeout_ms)};
+                          .drain_timeout_ms = absl::GetFlag(FLAGS_drain_timeout_ms),
+                          .reflection = ReflectionFromFlags()};
+  TlsOptions tls = PeerTlsFromFlags();
   VisionServiceOptions service = {.held_image_timeout_ms =
                                       absl::GetFlag(FLAGS_held_image_timeout_ms)};
   VisionEngineOptions engine = {
@@ -148,6 +153,9 @@ absl::Status Run(TerminationSignal& signal) {
   Options options;
   VL2_RETURN_IF_ERROR(options.Validate());
   MetricsPort port;
+  VL2_ASSIGN_OR_RETURN(const auto tls, TlsIdentity::Open(options.tls, port.metrics()));
+  if (tls != nullptr) options.server.credentials = tls->ForServer();
+  const MetricsPort::Closer tls_closer(port);
   VL2_RETURN_IF_ERROR(port.Open(options.metrics_listen));
   VL2_ASSIGN_OR_RETURN(const auto peers, PeerAllowList::Make(options.peers));
   VL2_ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(options.model));
@@ -183,6 +191,12 @@ absl::Status Run(TerminationSignal& signal) {
     VL2_RETURN_IF_ERROR(decoding.Check(now.has_decodes, now.num_decodes));
     return encoding.Check(now.has_batches, now.num_batches);
   });
+  const CallerRule encode(port.metrics(), "vision", "Encode", TlsIdentity::kGateway,
+                          tls != nullptr);
+  options.service.encode_callers = &encode;
+  if (tls != nullptr) {
+    options.service.language = {.credentials = tls->ForChannels(), .name = TlsIdentity::kLanguage};
+  }
   VisionServiceImpl service(options.service, *engine, *peers, metrics, std::move(info));
   const MetricsPort::Closer closer(port);
   VL2_ASSIGN_OR_RETURN(const auto server, ServerScaffold::Start(options.server, {&service}, port));

@@ -14,7 +14,6 @@
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/rpc/host_port.h"
-#include "runtime/rpc/replica_channel.h"
 
 namespace vl2::gateway {
 namespace {
@@ -195,7 +194,7 @@ void ReplicaSet::TakeAddresses(const std::vector<Found>& found) {
       if (known.replica != nullptr) continue;
       known.replica = std::make_shared<Replica>();
       known.replica->address = address;
-      known.replica->channel = MakeReplicaChannel(address);
+      known.replica->channel = MakeReplicaChannel(address, options_.security);
       has_new = true;
     }
     probe_soon_ = probe_soon_ || has_new;

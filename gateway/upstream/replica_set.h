@@ -25,6 +25,7 @@
 #include "absl/status/statusor.h"
 #include "grpcpp/channel.h"
 #include "runtime/base/mutex.h"
+#include "runtime/rpc/replica_channel.h"
 #include "vl2/v1/model.pb.h"
 
 namespace vl2::gateway {
@@ -96,6 +97,7 @@ struct ReplicaSetOptions {
   // The calls that a replica works on, by its own account; other gateways' are among them. Empty:
   // not asked for.
   std::function<int64_t(const v1::ModelInfo&)> load;
+  ReplicaSecurity security = {};  // of the channels
 
   absl::Status Validate() const;
 };

@@ -5,6 +5,7 @@
 #include "runtime/base/error_details.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
+#include "runtime/rpc/tls_identity.h"
 
 namespace vl2::gateway {
 namespace {
@@ -40,6 +41,7 @@ absl::StatusOr<std::unique_ptr<Upstreams>> Upstreams::Start(const UpstreamOption
   language.resolve_interval = options.resolve_interval;
   language.probe_interval = options.probe_interval;
   language.probe_timeout = options.probe_timeout;
+  language.security = {.credentials = options.credentials, .name = TlsIdentity::kLanguage};
   language.load = [](const v1::ModelInfo& info) {
     return LoadOf(info, {"running_sequences", "waiting_sequences"});
   };
@@ -48,6 +50,7 @@ absl::StatusOr<std::unique_ptr<Upstreams>> Upstreams::Start(const UpstreamOption
   ReplicaSetOptions vision = language;
   vision.service = "vision";
   vision.targets = options.vision_targets;
+  vision.security.name = TlsIdentity::kVision;
   vision.load = [](const v1::ModelInfo& info) { return LoadOf(info, {"encoding_images"}); };
   VL2_ASSIGN_OR_RETURN(upstreams->vision_replicas_,
                        ReplicaSet::Start(vision, &VisionClient::Probe));

@@ -31,6 +31,7 @@ struct UpstreamOptions {
   std::chrono::milliseconds resolve_interval{5000};
   std::chrono::milliseconds probe_interval{1000};
   std::chrono::milliseconds probe_timeout{3000};
+  std::shared_ptr<grpc::ChannelCredentials> credentials = nullptr;  // null: no TLS
 };
 
 class Upstreams {

@@ -23,6 +23,9 @@ GenerateCall* GenerateCall::Start(LanguageServiceState& state, grpc::CallbackSer
 
 absl::Status GenerateCall::Submit(const grpc::CallbackServerContext& context,
                                   const v1::GenerateRequest& wire) {
+  if (const CallerRule* const callers = state_.options.generate_callers; callers != nullptr) {
+    VL2_RETURN_IF_ERROR(callers->Check(context));
+  }
   VL2_RETURN_IF_ERROR(state_.gate.Enter());
   entered_ = true;
   if (const std::string& id = state_.info.model_id();

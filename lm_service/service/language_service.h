@@ -12,6 +12,7 @@
 #include "lm_service/service/upload_tickets.h"
 #include "runtime/base/mutex.h"
 #include "runtime/rpc/call_gate.h"
+#include "runtime/rpc/caller_rule.h"
 #include "vl2/v1/language.grpc.pb.h"
 
 namespace vl2 {
@@ -21,6 +22,9 @@ struct LanguageServiceOptions {
   int64_t max_waiting_events = 4096;
   // How long an upload waits for room in the engine's queue before it fails.
   int64_t upload_retry_timeout_ms = 10'000;
+  // Who may make these calls; null: everybody. They outlive the service.
+  const CallerRule* generate_callers = nullptr;
+  const CallerRule* upload_callers = nullptr;
 
   absl::Status Validate() const;
 };

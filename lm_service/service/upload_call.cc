@@ -14,9 +14,16 @@ constexpr std::chrono::milliseconds kRetryPause{5};
 
 }  // namespace
 
-UploadCall* UploadCall::Start(LanguageServiceState& state, v1::UploadSummary& summary) {
+UploadCall* UploadCall::Start(LanguageServiceState& state, grpc::CallbackServerContext& context,
+                              v1::UploadSummary& summary) {
   auto* const call = new UploadCall(state, summary);
-  call->StartRead(&call->request_);
+  const CallerRule* const callers = state.options.upload_callers;
+  const absl::Status allowed = callers == nullptr ? absl::OkStatus() : callers->Check(context);
+  if (allowed.ok()) {
+    call->StartRead(&call->request_);
+  } else {
+    call->End(allowed);
+  }
   return call;
 }
 

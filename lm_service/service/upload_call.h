@@ -16,7 +16,8 @@ namespace vl2 {
 
 class UploadCall : public grpc::ServerReadReactor<v1::UploadRequest> {
  public:
-  static UploadCall* Start(LanguageServiceState& state, v1::UploadSummary& summary);
+  static UploadCall* Start(LanguageServiceState& state, grpc::CallbackServerContext& context,
+                           v1::UploadSummary& summary);
 
   void OnReadDone(bool ok) override;
   void OnDone() override { delete this; }

@@ -3,10 +3,14 @@
 #include <algorithm>
 #include <chrono>
 #include <limits>
+#include <memory>
 #include <thread>
+#include <vector>
 
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/impl/server_builder_option.h"
+#include "grpcpp/impl/server_builder_plugin.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
 #include "runtime/base/log.h"
@@ -39,6 +43,16 @@ void SetChannelArguments(const ServerOptions& options, grpc::ServerBuilder& buil
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              kMinPingIntervalMs);
 }
+
+// The library of reflection adds itself to every server of a program that is linked with it.
+class NoReflection : public grpc::ServerBuilderOption {
+ public:
+  void UpdateArguments(grpc::ChannelArguments*) override {}
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
+    std::erase_if(*plugins,
+                  [](const auto& plugin) { return plugin->name() == "proto_server_reflection"; });
+  }
+};
 
 }  // namespace
 
@@ -73,7 +87,11 @@ absl::StatusOr<std::unique_ptr<ServerScaffold>> ServerScaffold::Start(
   (void)plugins;
   grpc::ServerBuilder builder;
   SetChannelArguments(options, builder);
-  builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &scaffold->port_);
+  if (!options.reflection) builder.SetOption(std::make_unique<NoReflection>());
+  builder.AddListeningPort(
+      options.listen,
+      options.credentials != nullptr ? options.credentials : grpc::InsecureServerCredentials(),
+      &scaffold->port_);
   for (grpc::Service* service : services) builder.RegisterService(service);
   scaffold->server_ = builder.BuildAndStart();
   if (scaffold->server_ == nullptr || scaffold->port_ == 0) {

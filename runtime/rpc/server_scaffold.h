@@ -1,5 +1,6 @@
-// ServerScaffold: what every gRPC server of the project has: listeners, health (grpc.health.v1),
-// reflection, limits, keepalive, and a drain that loses no answer.
+// ServerScaffold: what every gRPC server of the project has: listeners, TLS, health
+// (grpc.health.v1), reflection where it is wanted, limits, keepalive, and a drain that loses no
+// answer.
 //
 //   TerminationSignal signal;                       // first thing in main
 //   MetricsPort port;                               // opened before anything is loaded
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server.h"
 #include "runtime/rpc/metrics_port.h"
 
@@ -36,6 +38,8 @@ struct ServerOptions {
   // How old a connection gets before its client is asked to make a new one, so that its calls reach
   // servers that came later; running calls end undisturbed. 0: any age.
   int64_t max_connection_age_ms = 0;
+  std::shared_ptr<grpc::ServerCredentials> credentials = nullptr;  // null: no TLS
+  bool reflection = false;  // tells clients what services and messages there are
 
   // INVALID_ARGUMENT naming field, value and range.
   absl::Status Validate() const;

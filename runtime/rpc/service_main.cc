@@ -39,7 +39,7 @@ absl::Status Probe(const std::string& what) {
 int ServiceMain(int argc, char** argv, const std::string& name, std::string_view usage,
                 const std::function<absl::Status(TerminationSignal&)>& run) {
   TerminationSignal signal;
-  SetUsage(usage, name + "/main.cc");
+  SetUsage(usage, name + "/main.cc", "runtime/rpc/tls_flags.cc");
   absl::Status status = SetFlagsFromEnvironment();
   if (status.ok() && absl::ParseCommandLine(argc, argv).size() != 1) {
     status = InvalidArgument("takes flags only, see --help");

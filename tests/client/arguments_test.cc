@@ -81,6 +81,12 @@ TEST(Arguments, TheServerComesFromFlagThenEnvironment) {
   EXPECT_THAT(Refusal({"info", "--server=x"}), HasSubstr("--server"));
 }
 
+TEST(Arguments, TlsIsOffWithoutAFileOfCas) {
+  EXPECT_EQ(Parsed({"info"}).tls_ca, "");
+  EXPECT_EQ(Parsed({"info", "--tls_ca=ca.pem"}).tls_ca, "ca.pem");
+  EXPECT_THAT(Refusal({"ask", "--tls_ca", "", "x"}), HasSubstr("--tls_ca"));
+}
+
 TEST(Arguments, Help) {
   for (const std::vector<std::string>& words :
        {std::vector<std::string>{"--help"}, {"help"}, {"ask", "-h"}, {"ask", "x", "--help"}}) {

@@ -9,10 +9,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from certificates import Services  # noqa: E402
 from cluster import REPOSITORY, Cluster, image_part, png_of, wait_for  # noqa: E402
 import grpc_protos  # noqa: E402
 
@@ -69,7 +71,10 @@ def families(text):
 class MetricsTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.cluster = Cluster(BIN)
+        cls.folder = tempfile.TemporaryDirectory(prefix="vl2-metrics")
+        services = Services(cls.folder.name)  # with them certificates are told of, too
+        cls.cluster = Cluster(BIN, gateway_flags=services.flags("gateway"), vision_flags=services.flags("vision"),
+                              lm_flags=services.flags("language"))
         cls.load()
         cls.texts = {service: scrape(next(process for process in cls.cluster.processes()
                                           if process.name == binary))
@@ -78,6 +83,7 @@ class MetricsTest(unittest.TestCase):
     @classmethod
     def tearDownClass(cls):
         cls.cluster.kill()
+        cls.folder.cleanup()
 
     @classmethod
     def load(cls):

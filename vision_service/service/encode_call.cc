@@ -24,8 +24,12 @@ EncodeCall* EncodeCall::Start(VisionServiceState& state, grpc::CallbackServerCon
   call->self_ = call;
   MutexLock lock(&call->mutex_);
   call->last_use_ = Clock::now();
-  const absl::Status open = state.gate.Enter();
-  call->entered_ = open.ok();
+  const CallerRule* const callers = state.options.encode_callers;
+  absl::Status open = callers == nullptr ? absl::OkStatus() : callers->Check(context);
+  if (open.ok()) {
+    open = state.gate.Enter();
+    call->entered_ = open.ok();
+  }
   const int64_t num_nameless = ++state.num_nameless_calls;
   if (!open.ok()) {
     call->End(open);

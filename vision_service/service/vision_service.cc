@@ -1,7 +1,6 @@
 #include "vision_service/service/vision_service.h"
 
 #include "runtime/base/status.h"
-#include "runtime/rpc/replica_channel.h"
 #include "vision_service/service/encode_call.h"
 
 namespace vl2 {
@@ -22,7 +21,9 @@ std::shared_ptr<v1::LanguageService::Stub> VisionServiceState::LanguageStub(
   // Replicas come and go: old addresses must not gather.
   if (stubs_.size() >= kMaxChannels && stubs_.count(address) == 0) stubs_.clear();
   auto& stub = stubs_[address];
-  if (stub == nullptr) stub = v1::LanguageService::NewStub(MakeReplicaChannel(address));
+  if (stub == nullptr) {
+    stub = v1::LanguageService::NewStub(MakeReplicaChannel(address, options.language));
+  }
   return stub;
 }
 

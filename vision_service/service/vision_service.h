@@ -12,6 +12,8 @@
 
 #include "runtime/base/mutex.h"
 #include "runtime/rpc/call_gate.h"
+#include "runtime/rpc/caller_rule.h"
+#include "runtime/rpc/replica_channel.h"
 #include "vision_service/engine/vision_engine.h"
 #include "vision_service/service/peer_allow_list.h"
 #include "vision_service/service/vision_metrics.h"
@@ -29,6 +31,9 @@ struct VisionServiceOptions {
   int64_t max_nameless_calls = 1024;
   // EncodeStarts of one call.
   int max_starts = 64;
+  // Who may call Encode; null: everybody. Outlives the service.
+  const CallerRule* encode_callers = nullptr;
+  ReplicaSecurity language = {};  // of the channels to language services
 
   absl::Status Validate() const;
 };

@@ -19,6 +19,7 @@ import yaml
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import protos  # noqa: E402
 import rules  # noqa: E402
+import tls  # noqa: E402
 import tools  # noqa: E402
 
 KUBERNETES = os.path.join(tools.REPOSITORY, "deploy", "kubernetes")
@@ -176,6 +177,21 @@ def fails(name, things, validator, index):
         return True
 
 
+def mutate_tls(things):
+    """The same for the component tls."""
+    survivors, count = [], 0
+    for index, thing in enumerate(things):
+        for path in tls.places(thing):
+            count += 1
+            try:
+                missed = bool(list(tls.check(without(things, index, path))))
+            except (KeyError, TypeError):  # The check would have ended with it.
+                missed = True
+            if not missed:
+                survivors.append("%s %s: %s" % (thing["kind"], thing["metadata"]["name"], ".".join(map(str, path))))
+    return survivors, count
+
+
 def mutate(rendered, validator):
     """Takes away each asserted field of the first overlay that has it; the rules that survive it."""
     survivors, count = [], 0
@@ -237,6 +253,7 @@ def main():
     for name, things in rendered.items():
         errors += ["%s: %s" % (name, error) for error in rules.check(name, things)]
     errors += rules.check_components(with_component)
+    errors += tls.check(with_component["tls"])
     # What is applied by hand.
     with open(os.path.join(KUBERNETES, "components", "weights-pvc", "fill.yaml")) as file:
         errors += [error for thing in objects(file.read()) for error in validator.errors(thing)]
@@ -250,6 +267,8 @@ def main():
         len(errors)))
     if arguments.mutate and not errors:
         survivors, count = mutate(rendered, validator)
+        of_tls = mutate_tls(with_component["tls"])
+        survivors, count = survivors + of_tls[0], count + of_tls[1]
         for survivor in survivors:
             print("FAILED nobody misses " + survivor)
         print("%d fields taken away, %d not missed" % (count, len(survivors)))
