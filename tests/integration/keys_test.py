@@ -245,5 +245,33 @@ class KeysTest(unittest.TestCase):
         self.assertEqual(failed, [])
 
 
+class PriorityTest(unittest.TestCase):
+    """One sequence runs at a time, so that who goes first shows."""
+
+    def test_a_higher_one_goes_first_and_the_lower_one_loses_nothing(self):
+        with tempfile.NamedTemporaryFile("w", prefix="vl2-keys") as file:
+            file.write(key_lines([("night", "n-key", "t", "- - - priority=-5"), ("day", "d-key", "t", "- - -")]))
+            file.flush()
+            cluster = Cluster(BIN, gateway_flags=["--api_keys=" + file.name], lm_flags=["--max_running=1"])
+            self.addCleanup(lambda: self.assertEqual(cluster.stop(), [0, 0, 0]))
+            body = ask("Count.", max_tokens=1500)
+            status, _, undisturbed = cluster.request("POST", PATH, body, bearer("n-key"))
+            self.assertEqual(status, 200)
+            done = []
+
+            def ask_as(key, **more):
+                done.append((key, cluster.request("POST", PATH, {**body, **more}, bearer(key))))
+
+            night = threading.Thread(target=ask_as, args=("n-key",))
+            night.start()
+            wait_for(lambda: cluster.metric(cluster.lm[0], 'vl2_language_sequences{state="decode"}') == 1, 30)
+            ask_as("d-key", max_tokens=4)
+            night.join()
+            self.assertEqual([(key, answer[0]) for key, answer in done], [("d-key", 200), ("n-key", 200)])
+            self.assertGreaterEqual(cluster.metric(cluster.lm[0], "vl2_language_preemptions_total"), 1)
+            text = [json.loads(each)["choices"][0]["message"]["content"] for each in (undisturbed, done[1][1][2])]
+            self.assertEqual(text[0], text[1])
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)
