@@ -20,6 +20,7 @@
 #include "runtime/rpc/model_info.h"
 #include "runtime/rpc/server_scaffold.h"
 #include "runtime/rpc/service_main.h"
+#include "runtime/rpc/trace_flags.h"
 #include "text/tokenizer.h"
 
 ABSL_FLAG(std::string, model, "", "Folder of a DeepSeek-VL2 checkpoint.");
@@ -138,6 +139,7 @@ absl::Status Run(TerminationSignal& signal) {
   VL2_RETURN_IF_ERROR(options.Validate());
   MetricsPort port;
   VL2_RETURN_IF_ERROR(port.Open(options.metrics_listen));
+  VL2_ASSIGN_OR_RETURN(const auto tracer, StartTracer("language", port));
   const WeightType weights = options.weights == "f32" ? WeightType::kF32 : WeightType::kStored;
   VL2_ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(options.model, weights));
   VL2_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::Load(options.model));
@@ -165,7 +167,8 @@ absl::Status Run(TerminationSignal& signal) {
     const EngineSnapshot now = engine->snapshot();
     return stalled.Check(now.in_round || now.num_commands > 0, now.num_rounds);
   });
-  LanguageServiceImpl service(options.service, *engine, engine_metrics, std::move(info));
+  LanguageServiceImpl service(options.service, *engine, engine_metrics, std::move(info),
+                              tracer.get());
   const MetricsPort::Closer closer(port);
   VL2_ASSIGN_OR_RETURN(const auto server, ServerScaffold::Start(options.server, {&service}, port));
   service.SetAddress(options.advertise);

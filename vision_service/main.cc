@@ -18,6 +18,7 @@
 #include "runtime/rpc/model_info.h"
 #include "runtime/rpc/server_scaffold.h"
 #include "runtime/rpc/service_main.h"
+#include "runtime/rpc/trace_flags.h"
 #include "vision_service/engine/vision_engine.h"
 #include "vision_service/service/vision_service.h"
 
@@ -149,6 +150,7 @@ absl::Status Run(TerminationSignal& signal) {
   VL2_RETURN_IF_ERROR(options.Validate());
   MetricsPort port;
   VL2_RETURN_IF_ERROR(port.Open(options.metrics_listen));
+  VL2_ASSIGN_OR_RETURN(const auto tracer, StartTracer("vision", port));
   VL2_ASSIGN_OR_RETURN(const auto peers, PeerAllowList::Make(options.peers));
   VL2_ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(options.model));
   VL2_ASSIGN_OR_RETURN(const Json processor_json,
@@ -183,7 +185,8 @@ absl::Status Run(TerminationSignal& signal) {
     VL2_RETURN_IF_ERROR(decoding.Check(now.has_decodes, now.num_decodes));
     return encoding.Check(now.has_batches, now.num_batches);
   });
-  VisionServiceImpl service(options.service, *engine, *peers, metrics, std::move(info));
+  VisionServiceImpl service(options.service, *engine, *peers, metrics, std::move(info),
+                            tracer.get());
   const MetricsPort::Closer closer(port);
   VL2_ASSIGN_OR_RETURN(const auto server, ServerScaffold::Start(options.server, {&service}, port));
   service.SetAddress(options.advertise);

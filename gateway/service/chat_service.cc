@@ -8,10 +8,12 @@
 
 #include "gateway/service/wire.h"
 #include "gateway/session/request_id.h"
+#include "gateway/session/request_record.h"
 #include "runtime/base/mutex.h"
 #include "runtime/base/status.h"
 #include "runtime/rpc/bounded_message.h"
 #include "runtime/rpc/grpc_status.h"
+#include "runtime/rpc/trace_metadata.h"
 
 namespace vl2::gateway {
 namespace {
@@ -20,8 +22,15 @@ namespace {
 class ChatCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                        public std::enable_shared_from_this<ChatCall> {
  public:
-  ChatCall(size_t max_waiting_events, GatewayMetrics& metrics)
-      : max_waiting_events_(max_waiting_events), metrics_(metrics) {}
+  ChatCall(size_t max_waiting_events, GatewayMetrics& metrics, const Tracer* tracer,
+           const TraceContext& trace)
+      : max_waiting_events_(max_waiting_events),
+        metrics_(metrics),
+        record_(std::make_shared<RequestRecord>(tracer, "grpc", "vl2.v1.ChatService/Chat", trace)) {
+    record_->Set("rpc.system", "grpc");
+    record_->Set("rpc.service", "vl2.v1.ChatService");
+    record_->Set("rpc.method", "Chat");
+  }
 
   // Keeps this alive until OnDone.
   AdmissionController::Ticket& Admit(AdmissionController& admission, const std::string& client) {
@@ -39,17 +48,26 @@ class ChatCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   }
 
   // Before the request's work begins.
-  void SetKey(std::unique_ptr<ApiKeys::Use> key) { key_ = std::move(key); }
+  void SetKey(std::unique_ptr<ApiKeys::Use> key) {
+    key_ = std::move(key);
+    record_->SetClient(key_->key().name);
+  }
+  // Names the request, to the client too; before Start.
+  void SetRequestId(const std::string& id, grpc::CallbackServerContext& context) {
+    record_->SetRequestId(id);
+    context.AddInitialMetadata("x-request-id", id);
+  }
 
   void Start(const ChatBackend& backend, absl::StatusOr<ChatTask> task) {
     if (!task.ok()) return End(task.status());
+    task->trace = record_->trace();
     if (key_ != nullptr) task->cache_salt = SaltOfTenant(key_->key().tenant, task->cache_salt);
-    auto session =
-        ChatSession::Start(backend, *std::move(task), [weak = weak_from_this()](ChatEvent event) {
-          if (const auto self = weak.lock()) {
-            self->OnEvent(std::move(event));
-          }
-        });
+    auto session = ChatSession::Start(backend, *std::move(task),
+                                      [weak = weak_from_this(), record = record_](ChatEvent event) {
+                                        record->Hear(event);
+                                        const auto self = weak.lock();
+                                        if (self != nullptr) self->OnEvent(std::move(event));
+                                      });
     bool cancelled = false;
     {
       MutexLock lock(&mutex_);
@@ -78,6 +96,8 @@ class ChatCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     metrics_.OnRequestEnd(Api::kGrpc,
                           key_ == nullptr ? GatewayMetrics::kNoClient : key_->key().name, status,
                           std::chrono::duration<double>(Clock::now() - start_).count());
+    record_->Set("rpc.grpc.status_code", status.raw_code());
+    record_->End(status);
     self_.reset();  // may destroy this
   }
 
@@ -144,6 +164,7 @@ class ChatCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   std::shared_ptr<ChatCall> self_;
   std::unique_ptr<AdmissionController::Ticket> ticket_;
   std::unique_ptr<ApiKeys::Use> key_;
+  const std::shared_ptr<RequestRecord> record_;
 
   Mutex mutex_;
   std::shared_ptr<ChatSession> session_ ABSL_GUARDED_BY(mutex_);
@@ -179,7 +200,7 @@ absl::StatusOr<ChatTask> ChatServiceImpl::Admit(const grpc::CallbackServerContex
   VL2_RETURN_IF_ERROR(ParseBounded(request, kMaxRequestFields, message));
   VL2_ASSIGN_OR_RETURN(ChatTask task, TaskOf(message, options_.sampling));
   task.client_id = client;
-  if (task.request_id.empty()) task.request_id = MakeRequestId();
+  if (!IsRequestId(task.request_id)) task.request_id = MakeRequestId();
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
       context.deadline() - std::chrono::system_clock::now());
   task.deadline = Clock::now() + std::min(left, options_.request_timeout);
@@ -188,7 +209,8 @@ absl::StatusOr<ChatTask> ChatServiceImpl::Admit(const grpc::CallbackServerContex
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* ChatServiceImpl::Chat(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
-  auto call = std::make_shared<ChatCall>(options_.max_waiting_events, metrics_);
+  auto call = std::make_shared<ChatCall>(options_.max_waiting_events, metrics_, backend_.tracer,
+                                         TraceparentOf(*context));
   std::string client = ClientId(
       ClientAddress(AddressOfGrpcPeer(context->peer()), Joined(*context, "x-forwarded-for"),
                     Joined(*context, "forwarded"), options_.trusted_proxies));
@@ -202,11 +224,10 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* ChatServiceImpl::Chat(
     }
   }
   AdmissionController::Ticket& ticket = call->Admit(admission_, client);
-  if (allowed.ok()) {
-    call->Start(backend_, Admit(*context, *request, client, ticket));
-  } else {
-    call->Start(backend_, allowed);
-  }
+  auto task =
+      allowed.ok() ? Admit(*context, *request, client, ticket) : absl::StatusOr<ChatTask>(allowed);
+  call->SetRequestId(task.ok() ? task->request_id : MakeRequestId(), *context);
+  call->Start(backend_, std::move(task));
   return call.get();
 }
 

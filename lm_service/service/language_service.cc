@@ -23,7 +23,7 @@ grpc::ServerWriteReactor<v1::GenerateEvent>* LanguageServiceImpl::Generate(
 
 grpc::ServerReadReactor<v1::UploadRequest>* LanguageServiceImpl::UploadEmbeddings(
     grpc::CallbackServerContext* context, v1::UploadSummary* summary) {
-  return UploadCall::Start(state_, *summary);
+  return UploadCall::Start(state_, *context, *summary);
 }
 
 grpc::ServerUnaryReactor* LanguageServiceImpl::GetModelInfo(grpc::CallbackServerContext* context,

@@ -5,6 +5,7 @@
 
 #include "lm_service/service/wire.h"
 #include "runtime/base/status.h"
+#include "runtime/rpc/call_span.h"
 #include "runtime/rpc/grpc_status.h"
 
 namespace vl2 {
@@ -14,8 +15,11 @@ constexpr std::chrono::milliseconds kRetryPause{5};
 
 }  // namespace
 
-UploadCall* UploadCall::Start(LanguageServiceState& state, v1::UploadSummary& summary) {
+UploadCall* UploadCall::Start(LanguageServiceState& state, grpc::CallbackServerContext& context,
+                              v1::UploadSummary& summary) {
   auto* const call = new UploadCall(state, summary);
+  call->span_ =
+      BeginServerSpan(state.tracer, context, {"vl2.v1.LanguageService", "UploadEmbeddings"});
   call->StartRead(&call->request_);
   return call;
 }
@@ -72,6 +76,9 @@ void UploadCall::HandOver() {
 
 void UploadCall::End(const absl::Status& status) {
   state_.metrics.OnUploadEnd(status);
+  if (has_header_) span_.Set("vl2.slot", header_.slot());
+  span_.Set("vl2.embeddings", summary_.num_embeddings());
+  EndRpcSpan(status, span_);
   Finish(StatusToGrpc(status));
 }
 
