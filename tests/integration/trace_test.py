@@ -17,6 +17,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from cluster import Cluster, bytes_part, key_file, png_of, text_of, wait_for  # noqa: E402
+import grpc_protos  # noqa: E402
 
 BIN = sys.argv.pop(1)
 if not all(os.path.exists(os.path.join(BIN, name)) for name in ("lm_service", "vision_service", "gateway")):
@@ -123,12 +124,12 @@ class TraceTest(unittest.TestCase):
         return cluster.request("POST", "/v1/chat/completions", body, {
             "traceparent": "00-%s-%s-01" % (trace, self.CLIENT), **headers})
 
-    def check_tree(self, spans):
+    def check_tree(self, spans, name="POST /v1/chat/completions"):
         by_id = {span["spanId"]: span for span in spans}
         self.assertEqual(len(by_id), len(spans))
         roots = [span for span in spans if span["parentSpanId"] not in by_id]
         self.assertEqual([(root["name"], root["parentSpanId"]) for root in roots],
-                         [("POST /v1/chat/completions", self.CLIENT)])
+                         [(name, self.CLIENT)])
         for span in spans:
             parent = by_id.get(span["parentSpanId"])
             if parent is None:
@@ -172,6 +173,28 @@ class TraceTest(unittest.TestCase):
             line = next(line for line in process.text().splitlines() if "request=mine-1" in line)
             self.assertIn("trace=" + self.TRACE, line)
             self.assertIn("code=ok", line)
+
+    def test_over_grpc(self):
+        if grpc_protos.MISSING:
+            self.skipTest(grpc_protos.MISSING)
+        collector = Collector()
+        cluster = self.start("--otlp_endpoint=" + collector.endpoint)
+        request = grpc_protos.chat_pb2.ChatRequest(max_new_tokens=4, request_id="mine-2")
+        message = request.messages.add(role=grpc_protos.chat_pb2.Message.ROLE_USER)
+        message.parts.add().image.data = png_of(300, 300, 5)
+        message.parts[0].image.tiling.fixed.tiles_wide = 1
+        message.parts[0].image.tiling.fixed.tiles_high = 2
+        message.parts.add().text = "What is it?"
+        stub = grpc_protos.chat_pb2_grpc.ChatServiceStub(grpc_protos.grpc.insecure_channel(cluster.grpc))
+        call = stub.Chat(request, metadata=[("traceparent", "00-%s-%s-01" % (self.TRACE, self.CLIENT))])
+        list(call)
+        self.assertIn(("x-request-id", "mine-2"), [tuple(each) for each in call.initial_metadata()])
+        spans = collector.tree(self.TRACE, {
+            "vl2.v1.ChatService/Chat": 1, "vl2.v1.VisionService/Encode": 2, "encode row": 2,
+            "vl2.v1.LanguageService/UploadEmbeddings": 2, "vl2.v1.LanguageService/Generate": 2, "prefill chunk": 1})
+        self.check_tree(spans, "vl2.v1.ChatService/Chat")
+        for process in cluster.processes():
+            wait_for(lambda process=process: "request=mine-2" in process.text(), 5, process.name)
 
     def test_the_parent_decides(self):
         collector = Collector()
