@@ -25,6 +25,7 @@
 #include "runtime/rpc/service_main.h"
 #include "runtime/rpc/tls_flags.h"
 #include "runtime/rpc/tls_identity.h"
+#include "runtime/rpc/trace_flags.h"
 #include "text/tokenizer.h"
 
 ABSL_FLAG(std::string, model, "",
@@ -278,6 +279,7 @@ absl::Status Run(TerminationSignal& signal) {
   if (public_tls != nullptr) options.grpc.credentials = public_tls->ForServer();
   const MetricsPort::Closer tls_closer(port);
   VL2_RETURN_IF_ERROR(port.Open(options.metrics_listen));
+  VL2_ASSIGN_OR_RETURN(const auto tracer, StartTracer("gateway", port));
   VL2_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::Load(options.model));
   port.health().SetLoadProgress(1);
   TimerQueue timers;
@@ -287,6 +289,8 @@ absl::Status Run(TerminationSignal& signal) {
   backend.language = &upstreams->language();
   backend.vision = &upstreams->vision();
   backend.timers = &timers;
+  backend.tracer = tracer.get();
+  backend.model_name = options.http.model_name;
   backend.admit = [&upstreams](bool with_images) { return upstreams->PoolForRequest(with_images); };
   backend.replica_wait = std::chrono::milliseconds(absl::GetFlag(FLAGS_replica_wait_ms));
   std::atomic<int64_t> num_waiting{0};

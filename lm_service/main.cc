@@ -23,6 +23,7 @@
 #include "runtime/rpc/service_main.h"
 #include "runtime/rpc/tls_flags.h"
 #include "runtime/rpc/tls_identity.h"
+#include "runtime/rpc/trace_flags.h"
 #include "text/tokenizer.h"
 
 ABSL_FLAG(std::string, model, "", "Folder of a DeepSeek-VL2 checkpoint.");
@@ -146,6 +147,7 @@ absl::Status Run(TerminationSignal& signal) {
   if (tls != nullptr) options.server.credentials = tls->ForServer();
   const MetricsPort::Closer tls_closer(port);
   VL2_RETURN_IF_ERROR(port.Open(options.metrics_listen));
+  VL2_ASSIGN_OR_RETURN(const auto tracer, StartTracer("language", port));
   const WeightType weights = options.weights == "f32" ? WeightType::kF32 : WeightType::kStored;
   VL2_ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(options.model, weights));
   VL2_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::Load(options.model));
@@ -179,7 +181,8 @@ absl::Status Run(TerminationSignal& signal) {
                           tls != nullptr);
   options.service.generate_callers = &generate;
   options.service.upload_callers = &upload;
-  LanguageServiceImpl service(options.service, *engine, engine_metrics, std::move(info));
+  LanguageServiceImpl service(options.service, *engine, engine_metrics, std::move(info),
+                              tracer.get());
   const MetricsPort::Closer closer(port);
   VL2_ASSIGN_OR_RETURN(const auto server, ServerScaffold::Start(options.server, {&service}, port));
   service.SetAddress(options.advertise);

@@ -21,6 +21,7 @@
 #include "runtime/rpc/service_main.h"
 #include "runtime/rpc/tls_flags.h"
 #include "runtime/rpc/tls_identity.h"
+#include "runtime/rpc/trace_flags.h"
 #include "vision_service/engine/vision_engine.h"
 #include "vision_service/service/vision_service.h"
 
@@ -157,6 +158,7 @@ absl::Status Run(TerminationSignal& signal) {
   if (tls != nullptr) options.server.credentials = tls->ForServer();
   const MetricsPort::Closer tls_closer(port);
   VL2_RETURN_IF_ERROR(port.Open(options.metrics_listen));
+  VL2_ASSIGN_OR_RETURN(const auto tracer, StartTracer("vision", port));
   VL2_ASSIGN_OR_RETURN(const auto peers, PeerAllowList::Make(options.peers));
   VL2_ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(options.model));
   VL2_ASSIGN_OR_RETURN(const Json processor_json,
@@ -197,7 +199,8 @@ absl::Status Run(TerminationSignal& signal) {
   if (tls != nullptr) {
     options.service.language = {.credentials = tls->ForChannels(), .name = TlsIdentity::kLanguage};
   }
-  VisionServiceImpl service(options.service, *engine, *peers, metrics, std::move(info));
+  VisionServiceImpl service(options.service, *engine, *peers, metrics, std::move(info),
+                            tracer.get());
   const MetricsPort::Closer closer(port);
   VL2_ASSIGN_OR_RETURN(const auto server, ServerScaffold::Start(options.server, {&service}, port));
   service.SetAddress(options.advertise);

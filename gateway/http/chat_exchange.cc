@@ -55,6 +55,7 @@ struct Preparation {
   std::string client_id;
   int priority = 0;
   std::unique_ptr<ApiKeys::Use> key;
+  std::shared_ptr<RequestRecord> record;
   std::string body;
   std::string request_id;
   AnswerIdentity identity;
@@ -86,9 +87,13 @@ void StartSession(Preparation& preparation) {
     task.cache_salt = SaltOfTenant(preparation.key->key().tenant, task.cache_salt);
   }
   task.deadline = preparation.deadline;
-  preparation.inbox->Adopt(ChatSession::Start(
-      preparation.state->backend, std::move(task),
-      [inbox = preparation.inbox](ChatEvent event) { inbox->Push(std::move(event)); }));
+  task.trace = preparation.record->trace();
+  preparation.inbox->Adopt(
+      ChatSession::Start(preparation.state->backend, std::move(task),
+                         [inbox = preparation.inbox, record = preparation.record](ChatEvent event) {
+                           record->Hear(event);
+                           inbox->Push(std::move(event));
+                         }));
 }
 
 // Fetches one image into the inbox.
@@ -119,6 +124,7 @@ class Exchange {
     preparation_->client_id = std::move(exchange.client_id);
     preparation_->priority = exchange.priority;
     preparation_->key = std::move(exchange.key);
+    preparation_->record = std::move(exchange.record);
     preparation_->body = std::move(exchange.body);
     preparation_->request_id = style_.request_id;
     preparation_->deadline = start_ + preparation_->state->options.request_timeout;
@@ -135,6 +141,7 @@ class Exchange {
 
   asio::awaitable<ExchangeResult> Run() {
     ExchangeResult result = co_await Answer();
+    preparation_->record->Set("http.response.status_code", result.status);
     Account();
     co_return result;
   }
@@ -318,6 +325,7 @@ class Exchange {
     ApiKeys::Use* const key = preparation_->key.get();
     state().metrics.OnRequestEnd(
         Api::kHttp, key == nullptr ? GatewayMetrics::kNoClient : key->key().name, status_, seconds);
+    preparation_->record->End(status_);
     if (key != nullptr && end_) key->Charge(end_->prompt_tokens + end_->generated_tokens);
   }
 

@@ -17,6 +17,7 @@
 #include "gateway/http/server_state.h"
 #include "gateway/http/socket_deadline.h"
 #include "gateway/session/admission_controller.h"
+#include "gateway/session/request_record.h"
 
 namespace vl2::gateway {
 
@@ -32,6 +33,7 @@ struct ChatExchange {
   std::string client_id;
   int priority = 0;
   std::unique_ptr<ApiKeys::Use> key;  // null: keys are not asked for
+  std::shared_ptr<RequestRecord> record;
   std::string body;
   ResponseStyle style;
 };

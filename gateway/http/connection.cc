@@ -256,6 +256,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
     ChatExchange exchange;
     exchange.state = state_;
     exchange.inbox = std::make_shared<ExchangeInbox>(socket_.get_executor());
+    exchange.record = std::make_shared<RequestRecord>(state_->backend.tracer, "http",
+                                                      Cat("POST ", kChatPath), head.trace);
+    exchange.record->SetRequestId(style_.request_id);
     exchange.client_id = ClientId(ClientAddress(peer_, head.x_forwarded_for, head.forwarded,
                                                 state_->options.trusted_proxies));
     // Decided before the body is read: a refused client must not cost memory. A server that drains
@@ -394,6 +397,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
                                            View(fields[http::field::authorization]), Clock::now()));
     exchange.client_id = ClientIdOfKey(exchange.key->key(), exchange.client_id);
     exchange.priority = exchange.key->key().priority;
+    exchange.record->SetClient(exchange.key->key().name);
     return absl::OkStatus();
   }
 
@@ -463,10 +467,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
     co_return !error && response.keep_alive();
   }
 
-  void CountRefused(const ChatExchange& exchange, const absl::Status& status) const {
+  void CountRefused(ChatExchange& exchange, const absl::Status& status) const {
     const bool is_known = exchange.key != nullptr;
     state_->metrics.OnRefused(
         Api::kHttp, is_known ? exchange.key->key().name : GatewayMetrics::kNoClient, status);
+    exchange.record->Set("http.response.status_code", HttpStatusOf(status));
+    exchange.record->End(status);
+    exchange.record.reset();  // it is written now: saying goodbye takes a while
   }
 
   void Count(std::string_view path, int status) const {

@@ -103,6 +103,8 @@ absl::Status ReadRequestHead(const http::request_header<>& header, RequestHead& 
   head.x_forwarded_for = Joined(header, "X-Forwarded-For");
   const std::string request_id = Joined(header, "X-Request-Id");
   if (IsRequestId(request_id)) head.x_request_id = request_id;
+  // More than one joined with commas are none.
+  head.trace = ParseTraceparent(Joined(header, "traceparent"));
   head.forwarded = Joined(header, http::field::forwarded);
   head.origin = std::string(View(header[http::field::origin]));
   if (!head.origin.empty() && IsSameOrigin(head, authority)) head.origin.clear();

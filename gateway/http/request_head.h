@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "boost/beast/http/fields.hpp"
 #include "boost/beast/http/message.hpp"
+#include "runtime/trace/trace_context.h"
 
 namespace vl2::gateway {
 
@@ -21,6 +22,7 @@ struct RequestHead {
   std::string x_forwarded_for;
   std::string forwarded;
   std::string x_request_id;  // empty: none that can be taken
+  TraceContext trace;        // of traceparent; not valid() when there is none that can be taken
   std::string origin;        // of the web page that asks; empty: none says so
   bool posts = false;        // a POST
   bool json_type = false;    // of its body

@@ -10,10 +10,12 @@
 #include "gateway/session/public_error.h"
 #include "gateway/session/request_id.h"
 #include "runtime/base/error_details.h"
+#include "gateway/session/request_record.h"
 #include "runtime/base/mutex.h"
 #include "runtime/base/status.h"
 #include "runtime/rpc/bounded_message.h"
 #include "runtime/rpc/grpc_status.h"
+#include "runtime/rpc/trace_metadata.h"
 
 namespace vl2::gateway {
 namespace {
@@ -22,10 +24,16 @@ namespace {
 class ChatCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                        public std::enable_shared_from_this<ChatCall> {
  public:
-  ChatCall(const ChatServiceOptions& options, GatewayMetrics& metrics)
+  ChatCall(const ChatServiceOptions& options, GatewayMetrics& metrics, const Tracer* tracer,
+           const TraceContext& trace)
       : max_waiting_events_(options.max_waiting_events),
         metrics_(metrics),
-        sees_reasons_(SeesReasons(options.keys != nullptr, nullptr)) {}
+        sees_reasons_(SeesReasons(options.keys != nullptr, nullptr)),
+        record_(std::make_shared<RequestRecord>(tracer, "grpc", "vl2.v1.ChatService/Chat", trace)) {
+    record_->Set("rpc.system", "grpc");
+    record_->Set("rpc.service", "vl2.v1.ChatService");
+    record_->Set("rpc.method", "Chat");
+  }
 
   // Keeps this alive until OnDone.
   AdmissionController::Ticket& Admit(AdmissionController& admission, const std::string& client) {
@@ -46,21 +54,28 @@ class ChatCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void SetKey(std::unique_ptr<ApiKeys::Use> key) {
     key_ = std::move(key);
     sees_reasons_ = SeesReasons(true, &key_->key());
+    record_->SetClient(key_->key().name);
+  }
+  // Names the request, to the client too; before Start.
+  void SetRequestId(const std::string& id, grpc::CallbackServerContext& context) {
+    record_->SetRequestId(id);
+    context.AddInitialMetadata("x-request-id", id);
   }
 
   void Start(const ChatBackend& backend, absl::StatusOr<ChatTask> task) {
     if (!task.ok()) return End(task.status());
+    task->trace = record_->trace();
     request_id_ = task->request_id;
     if (key_ != nullptr) {
       task->cache_salt = SaltOfTenant(key_->key().tenant, task->cache_salt);
       task->priority = key_->key().priority;
     }
-    auto session =
-        ChatSession::Start(backend, *std::move(task), [weak = weak_from_this()](ChatEvent event) {
-          if (const auto self = weak.lock()) {
-            self->OnEvent(std::move(event));
-          }
-        });
+    auto session = ChatSession::Start(backend, *std::move(task),
+                                      [weak = weak_from_this(), record = record_](ChatEvent event) {
+                                        record->Hear(event);
+                                        const auto self = weak.lock();
+                                        if (self != nullptr) self->OnEvent(std::move(event));
+                                      });
     bool cancelled = false;
     {
       MutexLock lock(&mutex_);
@@ -89,6 +104,8 @@ class ChatCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     metrics_.OnRequestEnd(Api::kGrpc,
                           key_ == nullptr ? GatewayMetrics::kNoClient : key_->key().name, status,
                           std::chrono::duration<double>(Clock::now() - start_).count());
+    record_->Set("rpc.grpc.status_code", status.raw_code());
+    record_->End(status);
     self_.reset();  // may destroy this
   }
 
@@ -160,6 +177,7 @@ class ChatCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   std::shared_ptr<ChatCall> self_;
   std::unique_ptr<AdmissionController::Ticket> ticket_;
   std::unique_ptr<ApiKeys::Use> key_;
+  const std::shared_ptr<RequestRecord> record_;
 
   Mutex mutex_;
   std::shared_ptr<ChatSession> session_ ABSL_GUARDED_BY(mutex_);
@@ -195,7 +213,7 @@ absl::StatusOr<ChatTask> ChatServiceImpl::Admit(const grpc::CallbackServerContex
   VL2_RETURN_IF_ERROR(ParseBounded(request, kMaxRequestFields, message));
   VL2_ASSIGN_OR_RETURN(ChatTask task, TaskOf(message, options_.sampling));
   task.client_id = client;
-  if (task.request_id.empty()) task.request_id = MakeRequestId();
+  if (!IsRequestId(task.request_id)) task.request_id = MakeRequestId();
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
       context.deadline() - std::chrono::system_clock::now());
   task.deadline = Clock::now() + std::min(left, options_.request_timeout);
@@ -204,7 +222,8 @@ absl::StatusOr<ChatTask> ChatServiceImpl::Admit(const grpc::CallbackServerContex
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* ChatServiceImpl::Chat(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
-  auto call = std::make_shared<ChatCall>(options_, metrics_);
+  auto call = std::make_shared<ChatCall>(options_, metrics_, backend_.tracer,
+                                         TraceparentOf(*context));
   std::string client = ClientId(
       ClientAddress(AddressOfGrpcPeer(context->peer()), Joined(*context, "x-forwarded-for"),
                     Joined(*context, "forwarded"), options_.trusted_proxies));
@@ -218,11 +237,10 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* ChatServiceImpl::Chat(
     }
   }
   AdmissionController::Ticket& ticket = call->Admit(admission_, client);
-  if (allowed.ok()) {
-    call->Start(backend_, Admit(*context, *request, client, ticket));
-  } else {
-    call->Start(backend_, allowed);
-  }
+  auto task =
+      allowed.ok() ? Admit(*context, *request, client, ticket) : absl::StatusOr<ChatTask>(allowed);
+  call->SetRequestId(task.ok() ? task->request_id : MakeRequestId(), *context);
+  call->Start(backend_, std::move(task));
   return call.get();
 }
 

@@ -1,6 +1,7 @@
 #include "gateway/session/chat_session.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 #include <variant>
 
@@ -91,6 +92,7 @@ void ChatSession::Cancel() {
 
 void ChatSession::Begin() {
   thread_ = std::make_shared<Thread>(weak_from_this(), backend_.timers);
+  BeginSpan();
   if (const absl::Status status = ValidateTask(task_); !status.ok()) return Finish(status);
   if (task_.deadline != Clock::time_point::max()) {
     deadline_timer_ = backend_.timers->At(task_.deadline, [weak = weak_from_this()] {
@@ -107,6 +109,26 @@ void ChatSession::Begin() {
   Enter();
 }
 
+void ChatSession::BeginSpan() {
+  if (!task_.trace.recording()) {
+    span_ = task_.trace.Begin({}, SpanKind::kInternal);
+    return;
+  }
+  span_ = task_.trace.Begin(Cat("chat ", backend_.model_name), SpanKind::kInternal, start_);
+  span_.Set("gen_ai.operation.name", "chat");
+  span_.Set("gen_ai.request.model", backend_.model_name);
+  span_.Set("vl2.images", task_.images.size());
+}
+
+void ChatSession::EndSpan() {
+  span_.Set("gen_ai.usage.input_tokens", end_.prompt_tokens);
+  span_.Set("gen_ai.usage.output_tokens", end_.generated_tokens);
+  span_.Set("vl2.cached_tokens", end_.cached_tokens);
+  span_.Set("vl2.tiles", end_.num_tiles);
+  if (!absl::IsCancelled(end_.status)) span_.SetStatus(end_.status);
+  span_.End();
+}
+
 void ChatSession::Enter() {
   auto model_id = backend_.admit(!task_.images.empty());
   if (!model_id.ok()) {
@@ -117,6 +139,7 @@ void ChatSession::Enter() {
     return thread_->PostAfter(kReplicaPause, [this] { Enter(); });
   }
   SetWaiting(false);
+  end_.wait_ms = MsBetween(start_, Clock::now());
   model_id_ = *std::move(model_id);
   state_ = State::kCounting;
   if (const absl::Status status = Prepare(); !status.ok()) return Finish(status);
@@ -167,7 +190,8 @@ absl::Status ChatSession::Prepare() {
   }
   Generation::Sink* const sink = this;
   generation_ = std::make_unique<Generation>(&task_, backend_.tokenizer->control_ids().image,
-                                             std::move(answers), backend_.language, thread_, sink);
+                                             std::move(answers), backend_.language, thread_, sink,
+                                             span_.point());
   MakeDeliveries();
   boxes_image_ = ImageOfQuestion(task_.messages);
   // Text alone may be too long already; images can only add.
@@ -175,6 +199,7 @@ absl::Status ChatSession::Prepare() {
 }
 
 absl::Status ChatSession::Render() {
+  Span span = span_.point().Begin("tokenize", SpanKind::kInternal);
   ChatTemplateOptions options = TemplateOptions(task_);
   options.max_prompt_tokens = backend_.language->max_context_tokens(model_id_);
   auto prompt = RenderChat(*backend_.tokenizer, task_.messages, options);
@@ -184,6 +209,7 @@ absl::Status ChatSession::Render() {
                       too_long ? "context_length_exceeded" : "");
   }
   prompt_ = *std::move(prompt);
+  span.Set("vl2.tokens", prompt_.num_text_tokens());
   return absl::OkStatus();
 }
 
@@ -200,6 +226,7 @@ void ChatSession::MakeDeliveries() {
     request.image = image;
     if (request.image.tiling.kind == Kind::kPublishedRule) request.image.tiling.kind = published;
     request.deadline = task_.deadline;
+    request.trace = span_.point();
     images_.push_back(std::make_unique<ImageDelivery>(
         static_cast<int>(images_.size()), std::move(request), backend_.vision, thread_, sink));
   }
@@ -278,15 +305,18 @@ void ChatSession::OnFirstToken() {
   const Clock::time_point now = Clock::now();
   end_.first_token_ms = MsBetween(start_, now);
   end_.prefill_ms = MsBetween(accepted_at_, now);
+  span_.AddEvent("first_token", now);
   if (backend_.observer != nullptr) backend_.observer->OnFirstToken(end_.first_token_ms / 1000);
   for (const auto& image : images_) image->OnFirstToken(/*all_arrived=*/task_.num_samples == 1);
 }
 
 void ChatSession::OnImageRetry(const absl::Status& status) {
+  ++end_.num_vision_retries;
   if (backend_.observer != nullptr) backend_.observer->OnRetry("vision", status);
 }
 
 void ChatSession::OnGenerationRetry(const absl::Status& status, bool resumes) {
+  ++end_.num_language_retries;
   if (backend_.observer == nullptr) return;
   backend_.observer->OnRetry("language", status);
   if (resumes) backend_.observer->OnResumed();
@@ -340,6 +370,20 @@ void ChatSession::EmitProgress() {
   sink_(progress_);
 }
 
+void ChatSession::CountImages() {
+  end_.num_images = static_cast<int>(task_.images.size());
+  std::set<std::string> replicas;
+  for (const auto& image : images_) {
+    end_.encode_ms = std::max(end_.encode_ms, image->encode_ms());
+    if (!image->replica().empty()) replicas.insert(image->replica());
+    if (!image->layout()) continue;
+    end_.num_tiles += 1 + int64_t{image->layout()->tiles_wide} * image->layout()->tiles_high;
+  }
+  for (const std::string& replica : replicas) {
+    end_.vision_replicas += (end_.vision_replicas.empty() ? "" : ",") + replica;
+  }
+}
+
 void ChatSession::ReleaseUpstreams() {
   for (const auto& image : images_) image->Cancel();
   if (generation_ != nullptr) generation_->Cancel();
@@ -352,14 +396,18 @@ void ChatSession::Finish(absl::Status status) {
   if (state_ == State::kEnded) return;
   const ChatStage stage = Stage();
   state_ = State::kEnded;
-  for (const auto& image : images_) end_.encode_ms = std::max(end_.encode_ms, image->encode_ms());
-  if (generation_ != nullptr) end_.generated_tokens = generation_->num_generated_tokens();
+  CountImages();
+  if (generation_ != nullptr) {
+    end_.generated_tokens = generation_->num_generated_tokens();
+    end_.language_replica = generation_->replica();
+  }
   ReleaseUpstreams();
   end_.status = std::move(status);
   end_.total_ms = MsBetween(start_, Clock::now());
   if (backend_.observer != nullptr) {
     backend_.observer->OnEnd(end_.status, stage, end_.prompt_tokens, end_.generated_tokens);
   }
+  EndSpan();
   const ChatSink sink = std::move(sink_);
   sink_ = nullptr;
   sink(end_);

@@ -30,6 +30,8 @@
 #include "gateway/session/session_observer.h"
 #include "gateway/session/timer_queue.h"
 #include "gateway/session/upstream.h"
+#include "runtime/trace/span.h"
+#include "runtime/trace/tracer.h"
 #include "text/prompt.h"
 
 namespace vl2::gateway {
@@ -48,6 +50,8 @@ struct ChatBackend {
   std::chrono::milliseconds replica_wait{0};
   std::atomic<int64_t>* num_waiting = nullptr;  // counts those; may be null
   SessionObserver* observer = nullptr;          // may be null
+  const Tracer* tracer = nullptr;               // may be null
+  std::string model_name = {};                  // as spans call it
   // Encoding starts once the prompt has been counted, before the language service asks for it.
   bool prepare = true;
 };
@@ -101,6 +105,10 @@ class ChatSession : public std::enable_shared_from_this<ChatSession>,
   void Finish(absl::Status status);
   void ReleaseUpstreams();
   ChatStage Stage() const;
+  void BeginSpan();
+  void EndSpan();
+  // What the end says of images and replicas.
+  void CountImages();
 
   // ImageDelivery::Sink.
   void OnLayout() override;
@@ -145,6 +153,7 @@ class ChatSession : public std::enable_shared_from_this<ChatSession>,
   Clock::time_point accepted_at_{};
   std::vector<Clock::time_point> last_output_;  // by sample; the epoch: none yet
   ChatEnd end_;
+  Span span_;  // "chat MODEL"
 };
 
 }  // namespace vl2::gateway

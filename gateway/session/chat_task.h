@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "runtime/trace/span.h"
 #include "text/chat_template.h"
 #include "text/grounding.h"
 
@@ -115,6 +116,7 @@ struct ChatTask {
   std::string client_id;  // clients take turns where they compete (client_name.h)
   int priority = 0;       // of what waits the highest goes first
   Clock::time_point deadline = Clock::time_point::max();
+  TracePoint trace = {};  // below it the request's spans begin
 };
 
 // INVALID_ARGUMENT naming the field, its value and the limit; ParamOf(status) is the field's name.
@@ -177,6 +179,14 @@ struct ChatEnd {
   double total_ms = 0;
   double encode_ms = 0;   // of the slowest picture
   double prefill_ms = 0;  // from acceptance to the first token
+  double wait_ms = 0;     // for a pool of replicas
+  int num_images = 0;
+  int64_t num_tiles = 0;  // of those whose layout is known
+  // Where it was answered last; empty: nowhere. Several are separated by commas.
+  std::string language_replica = {};
+  std::string vision_replicas = {};
+  int num_language_retries = 0;
+  int num_vision_retries = 0;
 };
 
 using ChatEvent =

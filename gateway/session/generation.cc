@@ -35,12 +35,13 @@ absl::Status WithField(const absl::Status& status) {
 
 Generation::Generation(const ChatTask* task, int32_t image_token_id, std::vector<Answer> answers,
                        LanguageUpstream* language, std::shared_ptr<SessionThread> thread,
-                       Sink* sink)
+                       Sink* sink, TracePoint trace)
     : task_(*task),
       image_token_id_(image_token_id),
       language_(language),
       thread_(std::move(thread)),
       sink_(sink),
+      trace_(std::move(trace)),
       answers_(std::move(answers)),
       num_replayed_(answers_.size(), 0) {}
 
@@ -67,6 +68,7 @@ void Generation::Call() {
       });
   if (!stream.ok()) return Fail(stream.status());
   stream_ = *std::move(stream);
+  replica_ = stream_->replica();
 }
 
 void Generation::Replace(const absl::Status& status) {
@@ -97,6 +99,8 @@ GenerateCall Generation::MakeCall() const {
   call.image_token_id = image_token_id_;
   call.deadline = task_.deadline;
   call.avoid = avoid_;
+  call.trace = trace_;
+  call.lost = lost_;
   if (task_.num_samples == 1) call.generated_prefix = answers_[0].ids();
   call.affinity = Affinity();
   return call;
@@ -223,6 +227,7 @@ void Generation::Fail(const absl::Status& status) {
          {"replica", stream_->replica()},
          {"reason", Message(status)}});
     avoid_.push_back(stream_->replica());
+    lost_ = stream_->trace();
     stream_.reset();
   }
   state_ = State::kLost;

@@ -60,7 +60,8 @@ class Generation {
 
   // One answer per sample of `task`.
   Generation(const ChatTask* task, int32_t image_token_id, std::vector<Answer> answers,
-             LanguageUpstream* language, std::shared_ptr<SessionThread> thread, Sink* sink);
+             LanguageUpstream* language, std::shared_ptr<SessionThread> thread, Sink* sink,
+             TracePoint trace = {});
   Generation(const Generation&) = delete;
   Generation& operator=(const Generation&) = delete;
 
@@ -72,6 +73,8 @@ class Generation {
 
   State state() const { return state_; }
   int64_t num_generated_tokens() const { return num_generated_tokens_; }
+  // The last that was asked; empty: none yet.
+  const std::string& replica() const { return replica_; }
 
  private:
   void Call();
@@ -96,6 +99,7 @@ class Generation {
   LanguageUpstream* const language_;
   const std::shared_ptr<SessionThread> thread_;
   Sink* const sink_;
+  const TracePoint trace_;  // calls' spans begin below it
 
   State state_ = State::kWaiting;
   RetryPolicy retry_{RetryPolicy::LateFull::kFinal};
@@ -105,6 +109,8 @@ class Generation {
   std::string pool_;  // where the answer has begun; empty: it has not
   std::shared_ptr<GenerateStream> stream_;
   std::vector<std::string> avoid_;
+  std::string replica_;
+  TraceContext lost_;                           // the last call that was lost
   GenerateAccepted accepted_;                   // of the current attempt
   std::optional<ChatAccepted> first_accepted_;  // what the client was told
   std::vector<Answer> answers_;

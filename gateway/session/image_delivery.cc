@@ -39,6 +39,7 @@ void ImageDelivery::Open() {
   });
   if (!stream.ok()) return Fail(stream.status());
   stream_ = *std::move(stream);
+  replica_ = stream_->replica();
   if (state_ == State::kDelivering) Deliver();
 }
 
@@ -167,6 +168,7 @@ void ImageDelivery::Fail(const absl::Status& status) {
          {"replica", stream_->replica()},
          {"reason", Message(status)}});
     request_.avoid.push_back(stream_->replica());
+    request_.lost = stream_->trace();
   }
   sink_->OnImageRetry(status);
   thread_->PostAfter(*pause, [this] {

@@ -75,6 +75,8 @@ class ImageDelivery {
   const std::string& key() const { return key_; }  // empty: not known yet
   const ImageProgress& progress() const { return progress_; }
   double encode_ms() const { return encode_ms_; }
+  // The last that was asked; empty: none yet.
+  const std::string& replica() const { return replica_; }
 
  private:
   void On(const ImageLayout& layout);
@@ -96,6 +98,7 @@ class ImageDelivery {
   RetryPolicy retry_{RetryPolicy::LateFull::kRetry};
   int attempt_ = 0;  // events of earlier attempts are ignored
   std::shared_ptr<ImageStream> stream_;
+  std::string replica_;
   std::optional<ImageLayout> layout_;
   std::string key_;
   EncodeTarget target_;      // in kDelivering; its delivery id is the last one asked for

@@ -57,6 +57,8 @@ struct ImageRequest {
   Clock::time_point deadline;
   // Replicas that have failed already; used only when no other is left.
   std::vector<std::string> avoid;
+  TracePoint trace = {};   // the call's span begins below it
+  TraceContext lost = {};  // the call that this one takes the place of
 };
 
 struct EncodeTarget {
@@ -73,6 +75,8 @@ class ImageStream {
  public:
   virtual ~ImageStream() = default;
   virtual const std::string& replica() const = 0;
+  // The call's span.
+  virtual TraceContext trace() const { return {}; }
   // Starts encoding in expectation of a delivery.
   virtual void Prepare() = 0;
   virtual void Deliver(const EncodeTarget& target) = 0;
@@ -118,6 +122,8 @@ struct GenerateCall {
   // Requests with equal values like the same replica, where their prefix is cached.
   uint64_t affinity = 0;
   std::vector<std::string> avoid;
+  TracePoint trace = {};   // the call's span begins below it
+  TraceContext lost = {};  // the call that this one takes the place of
 };
 
 struct GenerateAccepted {
@@ -156,6 +162,8 @@ class GenerateStream {
   virtual ~GenerateStream() = default;
   virtual const std::string& replica() const = 0;
   virtual const std::string& pool() const = 0;
+  // The call's span.
+  virtual TraceContext trace() const { return {}; }
   virtual void Cancel() = 0;
 };
 

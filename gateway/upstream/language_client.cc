@@ -7,6 +7,7 @@
 #include "gateway/upstream/replica_loss.h"
 #include "grpcpp/client_context.h"
 #include "runtime/base/status.h"
+#include "runtime/rpc/call_span.h"
 #include "runtime/rpc/grpc_status.h"
 #include "vl2/v1/language.grpc.pb.h"
 
@@ -86,6 +87,8 @@ class GenerateReactor final : public GenerateStream,
       reactor->context_.set_deadline(std::chrono::system_clock::now() +
                                      (call.deadline - Clock::now()));
     }
+    reactor->span_.Begin(call.trace, {"vl2.v1.LanguageService", "Generate"}, reactor->replica(),
+                         call.lost, reactor->context_);
     reactor->self_ = reactor;
     reactor->lease_->WhenHung([weak = std::weak_ptr(reactor)] {
       if (const auto self = weak.lock()) self->context_.TryCancel();
@@ -98,7 +101,11 @@ class GenerateReactor final : public GenerateStream,
 
   const std::string& replica() const override { return lease_->replica().address; }
   const std::string& pool() const override { return lease_->pool(); }
-  void Cancel() override { context_.TryCancel(); }
+  TraceContext trace() const override { return span_.context(); }
+  void Cancel() override {
+    span_.End(absl::CancelledError());
+    context_.TryCancel();
+  }
 
   void OnReadDone(bool ok) override {
     if (!ok) return;
@@ -141,6 +148,7 @@ class GenerateReactor final : public GenerateStream,
       replicas_->ReportUnreachable(lease_->replica());
     }
     ReportLoss(result, context_, *replicas_, lease_->replica());
+    span_.End(result);
     sink_(GenerateClosed{result});
     sink_ = nullptr;
     self_.reset();  // may destroy this
@@ -154,6 +162,7 @@ class GenerateReactor final : public GenerateStream,
   v1::GenerateRequest request_;
   v1::GenerateEvent event_;
   GenerateSink sink_;
+  CallSpan span_;
   std::shared_ptr<GenerateReactor> self_;
 };
 

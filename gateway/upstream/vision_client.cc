@@ -11,6 +11,7 @@
 #include "runtime/base/crc32c.h"
 #include "runtime/base/mutex.h"
 #include "runtime/base/status.h"
+#include "runtime/rpc/call_span.h"
 #include "runtime/rpc/grpc_status.h"
 #include "vl2/v1/vision.grpc.pb.h"
 
@@ -68,6 +69,8 @@ class EncodeReactor final : public ImageStream,
                                                                       : v1::IMAGE_POLICY_SERVING);
     FillTiling(request.image.tiling, *header.mutable_tiling());
 
+    reactor->span_.Begin(request.trace, {"vl2.v1.VisionService", "Encode"}, reactor->replica(),
+                         request.lost, reactor->context_);
     reactor->self_ = reactor;
     reactor->lease_->WhenHung([weak = std::weak_ptr(reactor)] {
       if (const auto self = weak.lock()) self->context_.TryCancel();
@@ -86,6 +89,7 @@ class EncodeReactor final : public ImageStream,
   }
 
   const std::string& replica() const override { return lease_->replica().address; }
+  TraceContext trace() const override { return span_.context(); }
 
   void Prepare() override {
     v1::EncodeRequest request;
@@ -112,7 +116,10 @@ class EncodeReactor final : public ImageStream,
     WriteNext();
   }
 
-  void Cancel() override { context_.TryCancel(); }
+  void Cancel() override {
+    span_.End(absl::CancelledError());
+    context_.TryCancel();
+  }
 
   void OnWriteDone(bool ok) override {
     MutexLock lock(&mutex_);
@@ -157,6 +164,7 @@ class EncodeReactor final : public ImageStream,
   void OnDone(const grpc::Status& status) override {
     const absl::Status result = GrpcToStatus(status);
     ReportLoss(result, context_, *replicas_, lease_->replica());
+    span_.End(result);
     sink_(ImageClosed{result});
     sink_ = nullptr;
     self_.reset();  // may destroy this
@@ -222,6 +230,7 @@ class EncodeReactor final : public ImageStream,
   grpc::ClientContext context_;
   v1::EncodeResponse incoming_;
   ImageSink sink_;
+  CallSpan span_;
   std::shared_ptr<EncodeReactor> self_;
 
   Mutex mutex_;

@@ -45,8 +45,14 @@ bool EngineCore::Step() {
       logits_memory_.Resize(static_cast<int64_t>(logit_rows_.size()), model_.vocab_size());
   model_.Forward(
       {.x = x_, .sequences = rows_, .cache = &cache_, .logit_rows = logit_rows_, .logits = logits});
-  const double ms = std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+  const Clock::time_point computed = Clock::now();
+  const double ms = std::chrono::duration<double, std::milli>(computed - begin).count();
   scheduler_.CommitStep(step, ms, [this](int32_t from, int32_t to) { cache_.CopyBlock(from, to); });
+  for (const StepRows& part : step) {
+    if (part.sample < 0) {
+      part.sequence->NotePrefill(part.first_position, part.num_rows, begin, computed);
+    }
+  }
   SampleStep(step, logits);
   if (options_.on_step) {
     StepStats stats{.ms = ms};

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <variant>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "absl/status/status.h"
 #include "lm_service/sampling/sampler.h"
 #include "lm_service/sampling/sampling_params.h"
+#include "lm_service/scheduler/sequence_timeline.h"
 
 namespace vl2 {
 
@@ -45,6 +47,7 @@ struct GenerateRequest {
   bool ignore_end = false;              // the model's end token does not end a sample
   std::string cache_salt;               // requests share prefixes only within one salt
   std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
+  std::shared_ptr<SequenceTimeline> timeline;  // null: the request is not traced
 };
 
 enum class FinishReason { kStop, kLength };

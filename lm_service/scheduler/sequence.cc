@@ -68,6 +68,8 @@ void Sequence::AnnounceSlots(Clock::time_point now) {
   last_progress_ = now;
   for (size_t i = 0; i < slots_.size(); ++i) {
     if (slots_[i].first_needed() < slots_[i].num_embeddings()) {
+      Note(SequenceTimeline::Kind::kSlotNeeded, now, static_cast<int64_t>(i),
+           slots_[i].first_needed());
       sink_->OnSlotNeeded(static_cast<int>(i), slots_[i].first_needed());
     }
   }
@@ -78,6 +80,9 @@ void Sequence::AddEmbeddings(int slot, int64_t first, ConstMatrix embeddings,
   if (reserved_bytes_ == 0) return;
   slots_[static_cast<size_t>(slot)].Add(first, embeddings);
   last_progress_ = now;
+  if (request_.timeline != nullptr && ReadyPositions() == num_prompt()) {
+    Note(SequenceTimeline::Kind::kEmbeddingsThere, now);
+  }
 }
 
 void Sequence::DropEmbeddings() {
@@ -152,6 +157,7 @@ void Sequence::Admit(const std::vector<int32_t>& blocks, Clock::time_point now) 
   VL2_CHECK(static_cast<int64_t>(blocks.size()) == NumBlocksToRun())
       << blocks.size() << " of " << NumBlocksToRun();
   is_running_ = true;
+  Note(SequenceTimeline::Kind::kAdmitted, now);
   const int64_t num_full = num_prompt() / kBlockTokens;
   num_prompt_computed_ = num_shared_blocks() * kBlockTokens;
   auto next = blocks.begin();
@@ -220,6 +226,7 @@ void Sequence::Preempt(PrefixCache& cache, BlockAllocator& allocator) {
   }
   Release(static_cast<size_t>(BlocksFor(num_cached)), cache, allocator);
   ++stats_.num_preemptions;
+  if (request_.timeline != nullptr) Note(SequenceTimeline::Kind::kPreempted, Clock::now());
 }
 
 void Sequence::GiveUpPrefix(PrefixCache& cache, BlockAllocator& allocator, Clock::time_point now) {
@@ -227,7 +234,9 @@ void Sequence::GiveUpPrefix(PrefixCache& cache, BlockAllocator& allocator, Clock
   for (size_t i = 0; i < slots_.size(); ++i) {
     if (slots_[i].first_needed() == 0) continue;
     slots_[i].NeedAll();
-    if (slots_announced_) sink_->OnSlotNeeded(static_cast<int>(i), 0);
+    if (!slots_announced_) continue;
+    Note(SequenceTimeline::Kind::kSlotNeeded, now, static_cast<int64_t>(i));
+    sink_->OnSlotNeeded(static_cast<int>(i), 0);
   }
   last_progress_ = now;
 }
@@ -250,6 +259,16 @@ void Sequence::AdvancePrompt(int64_t num_rows, PrefixCache& cache, const CopyBlo
   sink_->OnPrefill(num_prompt_computed_, num_prompt());
 }
 
+void Sequence::NotePrefill(int64_t first, int64_t num_rows, Clock::time_point begin,
+                           Clock::time_point end) {
+  if (request_.timeline == nullptr) return;
+  request_.timeline->Add({.kind = SequenceTimeline::Kind::kPrefill,
+                          .begin = begin,
+                          .end = end,
+                          .first = first,
+                          .count = num_rows});
+}
+
 void Sequence::AdvanceSample(int index, int64_t num_rows) {
   Sample& sample = samples_[static_cast<size_t>(index)];
   sample.num_computed += num_rows;
@@ -266,6 +285,7 @@ void Sequence::TakeToken(int index, const SampledToken& token, Clock::time_point
   VL2_CHECK(!sample.finished) << "sample " << index << " of sequence " << id_;
   if (first_token_ == Clock::time_point()) {
     first_token_ = now;
+    Note(SequenceTimeline::Kind::kFirstToken, now);
     stats_.prefill_ms = Milliseconds(now - admitted_);
   }
   sample.generated.push_back(token.id);

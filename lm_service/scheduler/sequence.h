@@ -123,6 +123,8 @@ class Sequence {
   // Progress.
   // Books computed prompt positions; full blocks go into the cache.
   void AdvancePrompt(int64_t num_rows, PrefixCache& cache, const CopyBlock& copy_block);
+  // Notes when prompt positions were computed, for a trace.
+  void NotePrefill(int64_t first, int64_t num_rows, Clock::time_point begin, Clock::time_point end);
   // Books computed tokens of a sample.
   void AdvanceSample(int sample, int64_t num_rows);
   // Appends a drawn token and tells the sink; ends the sample when it is its last.
@@ -144,6 +146,10 @@ class Sequence {
   // The first that has not ended: the prompt's last partial part is computed in its own block.
   const Sample& PromptSample() const;
   bool EndsSample(int32_t token_id) const;
+  void Note(SequenceTimeline::Kind kind, Clock::time_point now, int64_t first = 0,
+            int64_t count = 0) const {
+    if (request_.timeline != nullptr) request_.timeline->Add(kind, now, first, count);
+  }
 
   const uint64_t id_;
   const GenerateRequest request_;

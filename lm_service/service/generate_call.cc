@@ -1,18 +1,34 @@
 #include "lm_service/service/generate_call.h"
 
+#include <algorithm>
+#include <cmath>
 #include <utility>
 
+#include "lm_service/service/generate_spans.h"
 #include "lm_service/service/wire.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
+#include "runtime/rpc/call_span.h"
 #include "runtime/rpc/grpc_status.h"
+#include "runtime/rpc/metric_codes.h"
 
 namespace vl2 {
+namespace {
+
+double Rounded(double ms) { return std::round(ms * 1000) / 1000; }
+
+}  // namespace
 
 GenerateCall* GenerateCall::Start(LanguageServiceState& state, grpc::CallbackServerContext& context,
                                   const v1::GenerateRequest& request) {
   std::shared_ptr<GenerateCall> call(new GenerateCall(state, context));
   call->self_ = call;
+  {
+    MutexLock lock(&call->mutex_);
+    call->span_ = BeginServerSpan(state.tracer, context, {"vl2.v1.LanguageService", "Generate"});
+    if (call->span_.recording()) call->timeline_ = std::make_shared<SequenceTimeline>();
+  }
+  if (request.request_id().size() <= kMaxRequestIdBytes) call->request_id_ = request.request_id();
   if (const absl::Status status = call->Submit(context, request); !status.ok()) {
     state.metrics.OnCallEnd(status, {});
     MutexLock lock(&call->mutex_);
@@ -35,6 +51,8 @@ absl::Status GenerateCall::Submit(const grpc::CallbackServerContext& context,
   }
   VL2_ASSIGN_OR_RETURN(GenerateRequest request, FromWire(wire));
   request.deadline = ToSteady(context.deadline());
+  request.timeline = timeline_;
+  submitted_at_ = std::chrono::steady_clock::now();
   tokens_ = UploadTickets::MakeTokens(NumSlots(request));
   VL2_ASSIGN_OR_RETURN(const Submitted submitted,
                        state_.engine.Submit(std::move(request), shared_from_this()));
@@ -48,6 +66,10 @@ absl::Status GenerateCall::Submit(const grpc::CallbackServerContext& context,
   accepted.set_model_id(state_.info.model_id());
   MutexLock lock(&mutex_);
   sequence_ = submitted.id;
+  if (!sequence_ended_) {
+    stats_.prompt_tokens = submitted.prompt_tokens;
+    stats_.cached_tokens = submitted.cached_tokens;
+  }
   // The engine may have said something already, even its last word.
   if (!sequence_ended_) state_.tickets.Add(submitted.id, tokens_);
   waiting_.push_front(std::move(event));
@@ -78,6 +100,10 @@ void GenerateCall::OnCancel() {
 }
 
 void GenerateCall::OnDone() {
+  {
+    MutexLock lock(&mutex_);
+    Report();
+  }
   if (entered_) state_.gate.Leave();
   self_.reset();
 }
@@ -110,6 +136,7 @@ void GenerateCall::OnPrefill(int64_t done_tokens, int64_t prompt_tokens) {
 
 void GenerateCall::OnToken(int sample, const SampledToken& token) {
   MutexLock lock(&mutex_);
+  ++num_tokens_;
   if (end_.has_value()) return;
   const bool joins = !waiting_.empty() && waiting_.back().has_tokens() &&
                      waiting_.back().tokens().sample() == sample;
@@ -131,6 +158,8 @@ void GenerateCall::OnFinished(const absl::Status& status, const GenerateStats& s
   state_.metrics.OnCallEnd(status, stats);
   MutexLock lock(&mutex_);
   sequence_ended_ = true;
+  sequence_end_ = std::chrono::steady_clock::now();
+  stats_ = stats;
   if (sequence_ != 0) state_.tickets.Remove(sequence_);
   if (end_.has_value()) return;
   if (status.ok()) {
@@ -181,8 +210,42 @@ void GenerateCall::Pump() {
   }
   if (!end_.has_value()) return;
   finished_ = true;
+  finished_at_ = std::chrono::steady_clock::now();
   state_.gate.AddState(context_);
   Finish(StatusToGrpc(*end_));
+}
+
+void GenerateCall::Report() {
+  const absl::Status status = end_.value_or(absl::CancelledError());
+  if (!finished_) finished_at_ = std::chrono::steady_clock::now();
+  const double ms = std::chrono::duration<double, std::milli>(finished_at_ - begin_).count();
+  const TraceContext& trace = span_.context();
+  Log(Severity::kInfo, "generate",
+      {{"request", request_id_},
+       {"trace", trace.valid() ? ToHex(trace.trace_id) : "-"},
+       {"code", CodeLabel(status.code())},
+       {"ms", Rounded(ms)},
+       {"prompt_tokens", stats_.prompt_tokens},
+       {"cached_tokens", stats_.cached_tokens},
+       {"completion_tokens", num_tokens_},
+       {"images", tokens_.size()},
+       {"queue_ms", Rounded(stats_.queue_ms)},
+       {"prefill_ms", Rounded(stats_.prefill_ms)},
+       {"decode_ms", Rounded(stats_.decode_ms)},
+       {"preemptions", stats_.num_preemptions}});
+  if (span_.recording()) AddSpans();
+  EndRpcSpan(status, span_, finished_at_);
+}
+
+void GenerateCall::AddSpans() {
+  span_.Set("vl2.request_id", request_id_);
+  span_.Set("vl2.prompt_tokens", stats_.prompt_tokens);
+  span_.Set("vl2.cached_tokens", stats_.cached_tokens);
+  span_.Set("vl2.preemptions", stats_.num_preemptions);
+  if (sequence_ == 0) return;
+  // A call that was given up ends before its sequence.
+  const auto ended = sequence_ended_ ? std::min(sequence_end_, finished_at_) : finished_at_;
+  AddSequenceSpans(*timeline_, {submitted_at_, ended, num_tokens_}, span_);
 }
 
 }  // namespace vl2

@@ -9,6 +9,7 @@
 // Threading: gRPC's and the engine's threads; mutex_ guards the rest.
 #pragma once
 
+#include <chrono>
 #include <deque>
 #include <memory>
 #include <optional>
@@ -19,6 +20,7 @@
 #include "lm_service/scheduler/request.h"
 #include "lm_service/service/language_service.h"
 #include "runtime/base/mutex.h"
+#include "runtime/trace/span.h"
 #include "vl2/v1/language.pb.h"
 
 namespace vl2 {
@@ -54,12 +56,19 @@ class GenerateCall : public grpc::ServerWriteReactor<v1::GenerateEvent>,
   // Starts the next write, or finishes the stream.
   void Pump() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CancelSequence() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The call's line in the log and its spans, once it is over.
+  void Report() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AddSpans() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   LanguageServiceState& state_;
   grpc::CallbackServerContext& context_;  // until OnDone
   bool entered_ = false;                  // the service's gate; set once, before anything else
   std::shared_ptr<GenerateCall> self_;    // until OnDone
   std::vector<std::string> tokens_;       // upload tokens, one a slot
+  const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+  std::chrono::steady_clock::time_point submitted_at_;  // as request_id_
+  std::string request_id_;                      // set once, before the engine hears of the call
+  std::shared_ptr<SequenceTimeline> timeline_;  // as request_id_; null: not traced
 
   Mutex mutex_;
   std::deque<v1::GenerateEvent> waiting_ ABSL_GUARDED_BY(mutex_);
@@ -72,6 +81,12 @@ class GenerateCall : public grpc::ServerWriteReactor<v1::GenerateEvent>,
   uint64_t sequence_ ABSL_GUARDED_BY(mutex_) = 0;            // 0: not submitted
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);  // how the call ends
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;            // Finish was called
+  std::chrono::steady_clock::time_point finished_at_ ABSL_GUARDED_BY(mutex_);
+  // Of what the engine has said, for the report.
+  int64_t num_tokens_ ABSL_GUARDED_BY(mutex_) = 0;
+  GenerateStats stats_ ABSL_GUARDED_BY(mutex_);
+  std::chrono::steady_clock::time_point sequence_end_ ABSL_GUARDED_BY(mutex_);
+  Span span_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace vl2

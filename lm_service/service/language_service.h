@@ -13,6 +13,7 @@
 #include "runtime/base/mutex.h"
 #include "runtime/rpc/call_gate.h"
 #include "runtime/rpc/caller_rule.h"
+#include "runtime/trace/tracer.h"
 #include "vl2/v1/language.grpc.pb.h"
 
 namespace vl2 {
@@ -34,7 +35,8 @@ struct LanguageServiceState {
   LanguageServiceOptions options;
   Engine& engine;
   EngineMetrics& metrics;
-  v1::ModelInfo info;  // advertised_address aside
+  v1::ModelInfo info;              // advertised_address aside
+  const Tracer* tracer = nullptr;  // may be null
   UploadTickets tickets = {};
   CallGate gate = {};
   Mutex mutex = {};
@@ -48,10 +50,15 @@ struct LanguageServiceState {
 
 class LanguageServiceImpl : public v1::LanguageService::CallbackService {
  public:
-  // The engine and the metrics outlive this; it outlives the server, and the engine's Stop.
+  // Engine, metrics and tracer (which may be null) outlive this; it outlives the server, and the
+  // engine's Stop.
   LanguageServiceImpl(const LanguageServiceOptions& options, Engine& engine, EngineMetrics& metrics,
-                      v1::ModelInfo info)
-      : state_{.options = options, .engine = engine, .metrics = metrics, .info = std::move(info)} {}
+                      v1::ModelInfo info, const Tracer* tracer = nullptr)
+      : state_{.options = options,
+               .engine = engine,
+               .metrics = metrics,
+               .info = std::move(info),
+               .tracer = tracer} {}
 
   // Generate calls pass it.
   CallGate& gate() { return state_.gate; }

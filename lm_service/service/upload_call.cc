@@ -5,6 +5,7 @@
 
 #include "lm_service/service/wire.h"
 #include "runtime/base/status.h"
+#include "runtime/rpc/call_span.h"
 #include "runtime/rpc/grpc_status.h"
 
 namespace vl2 {
@@ -17,6 +18,8 @@ constexpr std::chrono::milliseconds kRetryPause{5};
 UploadCall* UploadCall::Start(LanguageServiceState& state, grpc::CallbackServerContext& context,
                               v1::UploadSummary& summary) {
   auto* const call = new UploadCall(state, summary);
+  call->span_ =
+      BeginServerSpan(state.tracer, context, {"vl2.v1.LanguageService", "UploadEmbeddings"});
   const CallerRule* const callers = state.options.upload_callers;
   const absl::Status allowed = callers == nullptr ? absl::OkStatus() : callers->Check(context);
   if (allowed.ok()) {
@@ -79,6 +82,9 @@ void UploadCall::HandOver() {
 
 void UploadCall::End(const absl::Status& status) {
   state_.metrics.OnUploadEnd(status);
+  if (has_header_) span_.Set("vl2.slot", header_.slot());
+  span_.Set("vl2.embeddings", summary_.num_embeddings());
+  EndRpcSpan(status, span_);
   Finish(StatusToGrpc(status));
 }
 

@@ -10,6 +10,7 @@
 #include "grpcpp/alarm.h"
 #include "grpcpp/support/server_callback.h"
 #include "lm_service/service/language_service.h"
+#include "runtime/trace/span.h"
 #include "vl2/v1/language.pb.h"
 
 namespace vl2 {
@@ -36,6 +37,7 @@ class UploadCall : public grpc::ServerReadReactor<v1::UploadRequest> {
   v1::UploadRequest request_;  // being read, or being handed over
   v1::UploadHeader header_;
   bool has_header_ = false;
+  Span span_;
   grpc::Alarm alarm_;
   std::chrono::steady_clock::time_point give_up_;  // for the chunk in request_
 };

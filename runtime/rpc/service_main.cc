@@ -7,6 +7,7 @@
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
 #include "absl/flags/reflection.h"
+#include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/base/usage.h"
 #include "runtime/rpc/flag_environment.h"
@@ -16,6 +17,8 @@ ABSL_FLAG(
     std::string, probe, "",
     "Asks the service that runs with the same settings instead of starting one: livez or readyz, "
     "of its --metrics_listen. For images without a shell; ends with 0 when the answer is good.");
+
+ABSL_FLAG(std::string, log_format, "text", "How log lines are written: text or json.");
 
 namespace vl2 {
 namespace {
@@ -44,12 +47,17 @@ int ServiceMain(int argc, char** argv, const std::string& name, std::string_view
   if (status.ok() && absl::ParseCommandLine(argc, argv).size() != 1) {
     status = InvalidArgument("takes flags only, see --help");
   }
+  if (status.ok()) status = SetLogFormat(absl::GetFlag(FLAGS_log_format));
   if (status.ok()) {
     const std::string probe = absl::GetFlag(FLAGS_probe);
     status = probe.empty() ? run(signal) : Probe(probe);
   }
   if (status.ok()) return 0;
-  std::cerr << name << ": " << Message(status) << "\n";
+  if (CurrentLogFormat() == LogFormat::kJson) {
+    Log(Severity::kError, Cat(name, " ends"), {{"reason", Message(status)}});
+  } else {
+    std::cerr << name << ": " << Message(status) << "\n";
+  }
   return 1;
 }
 

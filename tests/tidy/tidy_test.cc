@@ -116,7 +116,8 @@ const std::map<std::string, std::vector<std::string_view>, std::greater<>>& Laye
           {"runtime/ops/", {"runtime/base/", "runtime/tensor/"}},
           {"runtime/nn/",
            {"runtime/base/", "runtime/tensor/", "runtime/checkpoint/", "runtime/ops/"}},
-          {"runtime/rpc/", {"runtime/base/", "vl2/v1/"}},
+          {"runtime/trace/", {"runtime/base/"}},
+          {"runtime/rpc/", {"runtime/base/", "runtime/trace/", "vl2/v1/"}},
           {"text/", {"runtime/base/"}},
           {"vision_service/image/", {"runtime/base/", "runtime/tensor/"}},
           {"vision_service/model/", {"runtime/"}},
@@ -134,7 +135,7 @@ const std::map<std::string, std::vector<std::string_view>, std::greater<>>& Laye
           {"lm_service/", {"runtime/", "vl2/v1/"}},
           // The end token is the tokenizer's.
           {"lm_service/main.cc", {"lm_service/", "runtime/", "text/", "vl2/v1/"}},
-          {"gateway/", {"runtime/base/", "runtime/rpc/", "text/", "vl2/v1/"}},
+          {"gateway/", {"runtime/base/", "runtime/rpc/", "runtime/trace/", "text/", "vl2/v1/"}},
           {"client/", {"runtime/base/", "runtime/rpc/", "vision_service/image/", "vl2/v1/"}},
       };
   return *layers;

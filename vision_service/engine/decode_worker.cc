@@ -73,7 +73,10 @@ absl::Status VisionEngine::CutTiles(const std::shared_ptr<Encoding>& encoding) {
                            encoding->job.plan.num_tiles);
   }
   bytes.reset();
-  const double decode_ms = Milliseconds(begin, Clock::now());
+  const auto decoded = Clock::now();
+  const double decode_ms = Milliseconds(begin, decoded);
+  EncodingTimeline* const timeline = encoding->job.timeline.get();
+  if (timeline != nullptr) timeline->Decoded(begin, decoded);
   int index = 0;
   for (;;) {
     VL2_RETURN_IF_ERROR(meter.Check());
@@ -85,6 +88,9 @@ absl::Status VisionEngine::CutTiles(const std::shared_ptr<Encoding>& encoding) {
     encoding->timings.decode_ms = decode_ms;
     encoding->timings.tiling_ms += Milliseconds(cut_begin, Clock::now());
     if (index == 0) encoding->first_cut = Clock::now();
+    for (size_t i = 0; timeline != nullptr && i < part.size(); ++i) {
+      timeline->Cut(index + static_cast<int>(i), cut_begin, Clock::now());
+    }
     for (Tile& tile : part) encoding->tiles.emplace_back(index++, std::move(tile));
     tiles_changed_.NotifyOne();
   }

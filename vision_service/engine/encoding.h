@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "vision_service/engine/encoding_timeline.h"
 #include "vision_service/image/preprocess.h"
 #include "vision_service/model/tile_assembler.h"
 
@@ -31,6 +32,8 @@ struct EncodeJob {
   int64_t decoded_bytes = 0;  // ImageInfo's
   std::string client_id;      // whose turn it takes (client_name.h)
   int priority = 0;           // the highest goes first
+  // Null: the call is not traced. The picture's is that of the call that began it.
+  std::shared_ptr<EncodingTimeline> timeline;
 };
 
 struct EncodingTimings {

@@ -229,11 +229,13 @@ void VisionEngine::EncodeTiles(std::vector<TakenTile>& taken) {
   const Matrix out = out_memory_.Resize(num_tiles * per_tile, hidden_);
   const Clock::time_point begin = Clock::now();
   encoder_.Encode(tiles, out);
-  TakeSpeed(num_tiles, Milliseconds(begin, Clock::now()) / 1000);
+  const Clock::time_point end = Clock::now();
+  TakeSpeed(num_tiles, Milliseconds(begin, end) / 1000);
 
   for (int64_t i = 0; i < num_tiles; ++i) {
     const TakenTile& tile = taken[static_cast<size_t>(i)];
     Encoding& encoding = *tile.encoding;
+    if (encoding.job.timeline != nullptr) encoding.job.timeline->Encoded(tile.index, begin, end);
     Subscribers subscribers;
     {
       MutexLock lock(&mutex_);

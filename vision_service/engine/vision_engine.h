@@ -101,6 +101,8 @@ class EncodeSubscription {
   int num_encoded_tiles() const { return encoding_->num_encoded_tiles; }
   int num_tiles() const { return encoding_->job.plan.num_tiles; }
   bool from_cache() const { return from_cache_; }
+  // Of the call that began the picture; null: that was not traced.
+  const std::shared_ptr<EncodingTimeline>& timeline() const { return encoding_->job.timeline; }
   // Whether it failed; OK while under way.
   absl::Status status() const;
   EncodingTimings timings() const;

@@ -7,6 +7,7 @@
 #include "grpcpp/support/client_callback.h"
 #include "runtime/base/crc32c.h"
 #include "runtime/base/status.h"
+#include "runtime/rpc/call_span.h"
 #include "runtime/rpc/grpc_status.h"
 #include "vision_service/service/wire.h"
 
@@ -21,6 +22,8 @@ class EmbeddingUpload::Attempt : public grpc::ClientWriteReactor<v1::UploadReque
   void Begin() {
     const Target& target = owner_->target_;
     context_.set_deadline(target.deadline);
+    span_.Begin(target.trace, {"vl2.v1.LanguageService", "UploadEmbeddings"}, target.slot.address(),
+                {}, context_);
     // Without waiting for a service that is not there: the caller knows others.
     v1::UploadHeader& header = *request_.mutable_header();
     header.set_model_id(target.model_id);
@@ -67,6 +70,7 @@ class EmbeddingUpload::Attempt : public grpc::ClientWriteReactor<v1::UploadReque
       MutexLock lock(&mutex_);
       if (!failure_.ok()) result = failure_;
     }
+    span_.End(result);
     owner_->AttemptEnded(result);
   }
 
@@ -110,6 +114,7 @@ class EmbeddingUpload::Attempt : public grpc::ClientWriteReactor<v1::UploadReque
 
   const std::shared_ptr<EmbeddingUpload> owner_;
   grpc::ClientContext context_;
+  CallSpan span_;
   v1::UploadSummary summary_;
   Mutex mutex_;
   v1::UploadRequest request_;

@@ -14,6 +14,7 @@
 
 #include "absl/status/status.h"
 #include "runtime/base/mutex.h"
+#include "runtime/trace/span.h"
 #include "vision_service/engine/vision_engine.h"
 #include "vl2/v1/language.grpc.pb.h"
 #include "vl2/v1/vision.pb.h"
@@ -30,6 +31,7 @@ class EmbeddingUpload : public std::enable_shared_from_this<EmbeddingUpload> {
     bool whole_picture_first = false;
     std::chrono::system_clock::time_point deadline;
     std::function<void(int64_t)> on_bytes = {};  // hears of every chunk that is sent
+    TracePoint trace = {};                       // the calls' spans begin below it
   };
   // `on_done` is called once, by a thread of gRPC, with how it ended and the time from the first to
   // the last byte.

@@ -1,17 +1,24 @@
 #include "vision_service/service/encode_call.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
+#include "runtime/base/log.h"
 #include "runtime/base/status.h"
+#include "runtime/rpc/call_span.h"
 #include "runtime/rpc/grpc_status.h"
+#include "runtime/rpc/metric_codes.h"
 #include "vision_service/engine/content_key.h"
+#include "vision_service/service/encode_spans.h"
 #include "vision_service/service/wire.h"
 
 namespace vl2 {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+double Rounded(double ms) { return std::round(ms * 1000) / 1000; }
 
 absl::Status OutOfOrder(const char* what) {
   return absl::FailedPreconditionError(Cat("messages out of order: ", what));
@@ -24,6 +31,7 @@ EncodeCall* EncodeCall::Start(VisionServiceState& state, grpc::CallbackServerCon
   call->self_ = call;
   MutexLock lock(&call->mutex_);
   call->last_use_ = Clock::now();
+  call->span_ = BeginServerSpan(state.tracer, context, {"vl2.v1.VisionService", "Encode"});
   const CallerRule* const callers = state.options.encode_callers;
   absl::Status open = callers == nullptr ? absl::OkStatus() : callers->Check(context);
   if (open.ok()) {
@@ -78,6 +86,10 @@ void EncodeCall::OnCancel() {
 
 void EncodeCall::OnDone() {
   expiry_.Cancel();
+  {
+    MutexLock lock(&mutex_);
+    Report();
+  }
   if (entered_) state_.gate.Leave();
   self_.reset();
 }
@@ -188,6 +200,8 @@ absl::Status EncodeCall::TakeLayout(const ImageInfo& info, bool complete) {
 
 absl::Status EncodeCall::TakeKey() {
   job_.bytes = image_->shared_bytes();
+  num_bytes_ = static_cast<int64_t>(job_.bytes->size());
+  if (span_.recording()) job_.timeline = std::make_shared<EncodingTimeline>(job_.plan.num_tiles);
   job_.content_key =
       MakeContentKey(image_->Digest(), job_.policy, job_.plan, state_.info.model_id());
   VL2_RETURN_IF_ERROR(image_->CountForRequest(request_id_, job_.content_key, job_.decoded_bytes));
@@ -257,6 +271,7 @@ void EncodeCall::Upload(size_t index, const absl::Status& allowed) {
     delivery.status = allowed;
     return;
   }
+  target.trace = span_.point();
   target.stub = state_.LanguageStub(target.slot.address());
   delivery.upload = std::make_shared<EmbeddingUpload>(
       std::move(target), subscription_,
@@ -303,6 +318,12 @@ void EncodeCall::End(const absl::Status& status) {
   for (const Delivery& delivery : deliveries_) {
     if (delivery.upload != nullptr && !delivery.done) delivery.upload->Cancel();
   }
+  if (subscription_ != nullptr) {
+    timings_ = subscription_->timings();
+    from_cache_ = subscription_->from_cache();
+    // A picture that another call began was not begun for this one.
+    if (subscription_->timeline() != job_.timeline) job_.timeline.reset();
+  }
   // The queue and the limits hear of it at once, not when the last message is through.
   subscription_.reset();
   image_.reset();
@@ -317,6 +338,7 @@ void EncodeCall::Pump() {
       if (delivery.upload != nullptr && !delivery.done) return;
     }
     finished_ = true;
+    finished_at_ = Clock::now();
     state_.gate.AddState(context_);
     Finish(StatusToGrpc(*end_));
     return;
@@ -397,6 +419,42 @@ void EncodeCall::FillDone(size_t index) {
   done.mutable_timings()->set_encode_ms(timings.encode_ms);
   done.mutable_timings()->set_upload_ms(delivery.upload_ms);
   done.mutable_timings()->set_from_cache(subscription_->from_cache());
+}
+
+void EncodeCall::Report() {
+  const absl::Status status = end_.value_or(absl::CancelledError());
+  if (!finished_) finished_at_ = Clock::now();
+  double upload_ms = 0;
+  for (const Delivery& delivery : deliveries_) {
+    upload_ms = std::max(upload_ms, delivery.upload_ms);
+  }
+  const TraceContext& trace = span_.context();
+  const int num_tiles = has_layout_ ? job_.plan.num_tiles : 0;
+  Log(Severity::kInfo, "encode",
+      {{"request", request_id_},
+       {"trace", trace.valid() ? ToHex(trace.trace_id) : "-"},
+       {"code", CodeLabel(status.code())},
+       {"ms", Rounded(std::chrono::duration<double, std::milli>(finished_at_ - begin_).count())},
+       {"bytes", num_bytes_},
+       {"width", has_layout_ ? job_.plan.image.width : 0},
+       {"height", has_layout_ ? job_.plan.image.height : 0},
+       {"tiles", num_tiles},
+       {"from_cache", from_cache_},
+       {"decode_ms", Rounded(timings_.decode_ms)},
+       {"tile_ms", Rounded(timings_.tiling_ms)},
+       {"queue_ms", Rounded(timings_.queue_ms)},
+       {"encode_ms", Rounded(timings_.encode_ms)},
+       {"upload_ms", Rounded(upload_ms)},
+       {"deliveries", deliveries_.size()}});
+  if (span_.recording()) {
+    span_.Set("vl2.request_id", request_id_);
+    span_.Set("vl2.tiles", num_tiles);
+    span_.Set("vl2.from_cache", from_cache_);
+    if (job_.timeline != nullptr && !from_cache_) {
+      AddEncodingSpans(*job_.timeline, job_.plan.tiles_wide, finished_at_, span_);
+    }
+  }
+  EndRpcSpan(status, span_, finished_at_);
 }
 
 std::chrono::milliseconds EncodeCall::Timeout() const {

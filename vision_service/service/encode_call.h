@@ -22,6 +22,7 @@
 #include "grpcpp/alarm.h"
 #include "grpcpp/support/server_callback.h"
 #include "runtime/base/mutex.h"
+#include "runtime/trace/span.h"
 #include "vision_service/service/embedding_upload.h"
 #include "vision_service/service/vision_service.h"
 #include "vl2/v1/vision.pb.h"
@@ -84,6 +85,8 @@ class EncodeCall : public grpc::ServerBidiReactor<v1::EncodeRequest, v1::EncodeR
   std::chrono::milliseconds Timeout() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SetExpiry() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CheckExpiry();
+  // The call's line in the log and its spans, once it is over.
+  void Report() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   VisionServiceState& state_;
   grpc::CallbackServerContext& context_;  // until OnDone
@@ -112,6 +115,13 @@ class EncodeCall : public grpc::ServerBidiReactor<v1::EncodeRequest, v1::EncodeR
   bool is_writing_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+  // For the report.
+  const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+  std::chrono::steady_clock::time_point finished_at_ ABSL_GUARDED_BY(mutex_);
+  EncodingTimings timings_ ABSL_GUARDED_BY(mutex_);
+  bool from_cache_ ABSL_GUARDED_BY(mutex_) = false;
+  int64_t num_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  Span span_ ABSL_GUARDED_BY(mutex_);
   std::chrono::steady_clock::time_point last_use_ ABSL_GUARDED_BY(mutex_);
   grpc::Alarm expiry_;
 };

@@ -14,6 +14,7 @@
 #include "runtime/rpc/call_gate.h"
 #include "runtime/rpc/caller_rule.h"
 #include "runtime/rpc/replica_channel.h"
+#include "runtime/trace/tracer.h"
 #include "vision_service/engine/vision_engine.h"
 #include "vision_service/service/peer_allow_list.h"
 #include "vision_service/service/vision_metrics.h"
@@ -42,8 +43,14 @@ struct VisionServiceOptions {
 class VisionServiceState {
  public:
   VisionServiceState(const VisionServiceOptions& options, VisionEngine& engine,
-                     PeerAllowList& peers, VisionMetrics& metrics, v1::ModelInfo info)
-      : options(options), engine(engine), peers(peers), metrics(metrics), info(std::move(info)) {}
+                     PeerAllowList& peers, VisionMetrics& metrics, v1::ModelInfo info,
+                     const Tracer* tracer)
+      : options(options),
+        engine(engine),
+        peers(peers),
+        metrics(metrics),
+        info(std::move(info)),
+        tracer(tracer) {}
 
   // REQUIRES: `peers` allows the address.
   std::shared_ptr<v1::LanguageService::Stub> LanguageStub(const std::string& address);
@@ -55,7 +62,8 @@ class VisionServiceState {
   PeerAllowList& peers;
   VisionMetrics& metrics;
   CallGate gate;
-  const v1::ModelInfo info;  // advertised_address aside
+  const v1::ModelInfo info;    // advertised_address aside
+  const Tracer* const tracer;  // may be null
   std::atomic<int64_t> num_nameless_calls{0};
 
  private:
@@ -69,8 +77,8 @@ class VisionServiceImpl : public v1::VisionService::CallbackService {
  public:
   // All arguments outlive this, and this outlives the server.
   VisionServiceImpl(const VisionServiceOptions& options, VisionEngine& engine, PeerAllowList& peers,
-                    VisionMetrics& metrics, v1::ModelInfo info)
-      : state_(options, engine, peers, metrics, std::move(info)) {}
+                    VisionMetrics& metrics, v1::ModelInfo info, const Tracer* tracer = nullptr)
+      : state_(options, engine, peers, metrics, std::move(info), tracer) {}
 
   // Encode calls pass it.
   CallGate& gate() { return state_.gate; }

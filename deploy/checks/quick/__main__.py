@@ -228,6 +228,22 @@ def mutate(rendered, validator):
     return survivors, count
 
 
+def mutate_tracing(things):
+    """The same for the component tracing: its settings, and all of its policy."""
+    survivors, count = [], 0
+    for index, thing in enumerate(things):
+        paths = []
+        if thing["kind"] == "ConfigMap":
+            paths = [("data", key) for key in thing["data"] if key.startswith(("VL2_OTLP", "VL2_TRACE"))]
+        elif thing["metadata"]["name"] == "vl2-tracing":
+            paths = [("spec", key) for key in thing["spec"]] + [("spec", "egress", i) for i in range(2)]
+        for path in paths:
+            count += 1
+            if not list(rules.traced(without(things, index, path))):
+                survivors.append("tracing: %s: %s" % (thing["metadata"]["name"], ".".join(map(str, path))))
+    return survivors, count
+
+
 def main():
     parser = argparse.ArgumentParser(prog="deploy/check quick", description=__doc__.split("\n\n")[0])
     parser.add_argument("--mutate", action="store_true", help="take each asserted field away: must fail")
@@ -267,8 +283,8 @@ def main():
         len(errors)))
     if arguments.mutate and not errors:
         survivors, count = mutate(rendered, validator)
-        of_tls = mutate_tls(with_component["tls"])
-        survivors, count = survivors + of_tls[0], count + of_tls[1]
+        for more, more_count in (mutate_tls(with_component["tls"]), mutate_tracing(with_component["tracing"])):
+            survivors, count = survivors + more, count + more_count
         for survivor in survivors:
             print("FAILED nobody misses " + survivor)
         print("%d fields taken away, %d not missed" % (count, len(survivors)))

@@ -486,6 +486,8 @@ def check_components(components):
     for name, things in components.items():
         yield from autoscaled(name, things)
         yield from monitored(name, things)
+        if name == "tracing":
+            yield from traced(things)
         for thing in things:
             unknown = metrics_in(json.dumps(thing.get("spec", {}))) - known
             if thing["kind"] in ("ScaledObject", "HorizontalPodAutoscaler", "PrometheusRule") and unknown:
@@ -495,6 +497,25 @@ def check_components(components):
             if thing["kind"] == "ScaledObject":
                 yield from scaling(thing["metadata"]["name"], thing["spec"].get("advanced", {}).get(
                     "horizontalPodAutoscalerConfig", {}).get("behavior", {}))
+
+
+def traced(things):
+    """All three services export, and may reach the collector and nothing else."""
+    for component in PORTS:
+        _, _, values = settings(things, component)
+        port = re.fullmatch(r"http://[a-z.-]+\.:(\d+)", values.get("VL2_OTLP_ENDPOINT", ""))
+        if port is None or port[1] != "4318" or "VL2_TRACE_RATIO" not in values:
+            yield "tracing: %s does not export" % component
+    yield from settings_are_flags("tracing", things)
+    policies = [each["spec"] for each in by_kind(things, "NetworkPolicy") if each["metadata"]["name"] == "vl2-tracing"]
+    wanted = {"podSelector": {"matchExpressions": [{"key": "app.kubernetes.io/component", "operator": "In",
+                                                    "values": ["gateway", "language", "vision"]}]},
+              "policyTypes": ["Egress"],
+              "egress": [{"to": [{"namespaceSelector": {"matchLabels": {
+                  "kubernetes.io/metadata.name": "observability"}}}], "ports": [{"port": 4318, "protocol": "TCP"}]},
+                         {"to": DNS[0], "ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}]}
+    if policies != [wanted]:
+        yield "tracing: the way to the collector is %s" % policies
 
 
 def scaling(name, behavior):
