@@ -75,16 +75,16 @@ class Services:
         self.folders = {service: Folder(os.path.join(path, service)) for service in NAMES}
         self.issue(self.authority)
 
-    def issue(self, authority, trusted=None):
-        """New certificates for all; `trusted`: the authorities whose certificates they believe."""
+    def issue(self, authority, trusted=None, only=tuple(NAMES)):
+        """New certificates for all or some; `trusted`: the authorities whose certificates they believe."""
         self.trusted = trusted or [authority]
-        for service, folder in self.folders.items():
-            folder.write(*authority.issue(NAMES[service]), "".join(each.text for each in self.trusted))
+        for service in only:
+            self.folders[service].write(*authority.issue(NAMES[service]), "".join(each.text for each in self.trusted))
 
-    def trust(self, authorities):
+    def trust(self, authorities, only=tuple(NAMES)):
         """Other CAs beside the certificates of now."""
         self.trusted = authorities
-        for folder in self.folders.values():
+        for folder in (self.folders[service] for service in only):
             folder.write(read(os.path.join(folder.path, "tls.crt")), read(os.path.join(folder.path, "tls.key")),
                          "".join(each.text for each in authorities))
 

@@ -29,6 +29,8 @@ def parse():
     parser.add_argument("--only", default="", help="events whose name has this in it")
     parser.add_argument("--without", default="", choices=["", *scenario.POINTS],
                         help="with this point taken away, on which the check must fail")
+    parser.add_argument("--tls", action="store_true",
+                        help="with certificates between the services, which are rotated; strangers are refused")
     parser.add_argument("--previous_bin", default="",
                         help="folder of the services as they were before: rolls each service alone to them and "
                              "back, 0 failed; or for --without")
@@ -38,6 +40,7 @@ def parse():
     arguments = parser.parse_args()
     if arguments.without:
         arguments.only = arguments.only or scenario.EVENTS_OF[arguments.without]
+        arguments.tls = arguments.tls or arguments.without == "rotation"
         if scenario.WITHOUT[arguments.without][1] is scenario.PREVIOUS and not arguments.previous_bin:
             parser.error("--without %s needs --previous_bin" % arguments.without)
     return arguments

@@ -15,6 +15,7 @@ import time
 import network
 import policies
 import pods as pods_module
+import tls
 from names import NameServer
 from watch import Prometheus
 
@@ -27,6 +28,7 @@ POINTS = {
     "threads": "threads == floor(quota)",
     "connection-age": "calls of an old gRPC channel reach a new gateway within the connection age",
     "names-apart": "replicas are probed while the name server is silent",
+    "rotation": "certificates of another authority are taken up without a restart",
 }
 # How each point is taken away: flags of one service, after its usual ones; or, where no flag does it,
 # the service as it was before (--previous_bin).
@@ -40,11 +42,12 @@ WITHOUT = {
     "threads": ("language", ["--threads=2"]),
     "connection-age": ("gateway", ["--max_connection_age_ms=0"]),
     "names-apart": ("gateway", PREVIOUS),
+    "rotation": ("language", ["--tls_refresh_ms=60000"]),
 }
 # The events that show a point.
 EVENTS_OF = {"allow-list": "scale", "two-models": "new model", "draining": "unannounced", "drain-deadline": "drain",
              "metrics-first": "scale up", "threads": "scale up", "connection-age": "scale up",
-             "names-apart": "silent"}
+             "names-apart": "silent", "rotation": "new certificates"}
 
 
 class Settings:
@@ -142,6 +145,7 @@ class Scenario:
                                 for space in (self.names.cache, self.names.authority)]
         self.cluster.foreign.append(pods_module.Foreign("client", self.client_space, {"app": "client"},
                                                         {"kubernetes.io/metadata.name": "clients"}))
+        self.certificates = tls.Certificates(folder) if arguments.tls else None
         self.cgroups = CpuQuotas()
         self.prometheus = Prometheus(folder)
         self.cluster.foreign.append(pods_module.Foreign("prometheus", self.prometheus.space, {"app": "prometheus"},
@@ -166,6 +170,8 @@ class Scenario:
                         "--resolve_interval_ms=1000", "--probe_interval_ms=300", "--probe_timeout_ms=700",
                         "--max_connection_age_ms=%d" % (1000 * self.settings.connection_age)],
         }[component]
+        if self.certificates:
+            flags += self.certificates.flags(component)
         service, change = WITHOUT.get(self.arguments.without, ("", []))
         if previous or (service == component and change is PREVIOUS):
             binary = os.path.join(self.arguments.previous_bin, pods_module.BINARIES[component])
@@ -457,10 +463,21 @@ class Scenario:
                    "%d requests failed, first: %s; answers of both models after the move: %s" % (
                        len(failed), failed[0]["error"] if failed else "-", mixed))
 
+    def strangers(self):
+        """Who has no certificate of ours, or another's, is refused; nobody else is."""
+        problems = tls.refusals(self)
+        self.check("strangers", not problems, "; ".join(problems))
+
+    def new_certificates(self):
+        """Another authority, whose certificates all services take up while they work."""
+        tls.rotate(self)
+
     EVENTS = (("scale up: 1 to 2 of each", scale_up), ("scale down: 2 to 1 of each", scale_down),
               ("SIGTERM unannounced", end_unannounced),
               ("drain with open streams", drain), ("roll all pods", roll), ("kill -9", kill),
-              ("SIGSTOP", stop), ("silent name server", silence), ("a new model", new_model))
+              ("SIGSTOP", stop), ("silent name server", silence), ("a new model", new_model),
+              ("strangers' certificates", strangers), ("new certificates", new_certificates))
+    TLS_EVENTS = (strangers, new_certificates)
 
     def run(self):
         try:
@@ -472,6 +489,9 @@ class Scenario:
                 return self.report()
             print("%-44s %5.1f s" % ("start", time.monotonic() - begin))
             chosen = [each for each in self.EVENTS if not self.arguments.only or self.arguments.only in each[0]]
+            if not self.certificates:
+                chosen = [each for each in chosen if each[1] not in self.TLS_EVENTS]
+                self.not_checked.append("certificates between the services: --tls")
             if self.arguments.previous_bin and not self.arguments.without:
                 chosen = [("versions side by side", Scenario.skew)]
             for name, call in chosen:
