@@ -22,6 +22,7 @@ void Report::Check(const std::string& item, std::string_view what, bool pass,
 void Report::Compare(const std::string& item, std::string_view what,
                      std::span<const float> expected, std::span<const float> actual,
                      double tolerance) {
+  computed_.Update(actual.data(), actual.size_bytes());
   if (expected.size() != actual.size()) {
     Check(item, what, false, Cat("expected ", expected.size(), " values, got ", actual.size()));
     return;
@@ -68,10 +69,11 @@ void Report::Absent(const std::string& item) {
   std::printf("%-6s %s\n", "ABSENT", item.c_str());
 }
 
-int Report::Finish() const {
+int Report::Finish() {
   std::printf("total: %d items, %d passed, %d %s, %d parts absent\n", num_items_,
               num_items_ - num_missed_, num_missed_, report_only_ ? "differ" : "missed",
               num_absent_);
+  std::printf("digest: %s\n", ToHex(computed_.Finish()).c_str());
   if (num_items_ == 0) {
     std::printf("nothing was found to check\n");
     return 1;

@@ -12,6 +12,8 @@
 #include <string>
 #include <string_view>
 
+#include "runtime/base/sha256.h"
+
 namespace vl2 {
 
 class Report {
@@ -31,14 +33,17 @@ class Report {
   // A part that the folder does not hold.
   void Absent(const std::string& item);
 
-  // Prints the total. Returns the exit status: 0 when something was found and nothing missed.
-  int Finish() const;
+  // Prints the total, and a digest of all numbers that were compared: equal digests of two builds
+  // on one machine mean that nothing has changed by a bit. Returns the exit status: 0 when something
+  // was found and nothing missed.
+  int Finish();
 
   int num_items() const { return num_items_; }
   int num_missed() const { return num_missed_; }
 
  private:
   const bool report_only_;
+  Sha256 computed_;  // the values of Compare, in order
   int num_items_ = 0;
   int num_missed_ = 0;
   int num_absent_ = 0;
