@@ -22,7 +22,7 @@
 #include "runtime/base/cpu_quota.h"
 #include "runtime/base/status.h"
 #include "runtime/ops/cpu/cpu_target.h"
-#include "runtime/ops/ops.h"
+#include "runtime/ops/cpu/make_cpu_ops.h"
 #include "tests/cases/attention_cases.h"
 #include "tests/cases/linear_cases.h"
 #include "tests/cases/moe_cases.h"
@@ -170,7 +170,7 @@ void BenchAttention(Bench& bench, Ops* ops) {
     c.head_dim = 128;
     const std::string causal_name = Cat("causal tiny ", context.name);
     if (bench.Wants(causal_name)) {
-      CausalProblem problem(c);
+      CausalProblem problem(c, ops);
       bench.Time(causal_name, {problem.flops(), problem.bytes()}, [&](int) { problem.Run(ops); });
     }
     for (const int64_t heads : {16, 32}) {
@@ -185,14 +185,14 @@ void BenchAttention(Bench& bench, Ops* ops) {
   for (const int64_t tiles : {1, 4}) {
     const std::string name = Cat("full tower x", tiles);
     if (!bench.Wants(name)) continue;
-    FullAttentionProblem problem({tiles, 729, 16, 72});
+    FullAttentionProblem problem({tiles, 729, 16, 72}, ops);
     bench.Time(name, {problem.flops(), problem.bytes()}, [&](int) { problem.Run(ops, 0, tiles); });
   }
 }
 
 void BenchRowOps(Bench& bench, Ops* ops) {
   for (const NormCase& c : {NormCase{1, 2048}, {512, 2048}, {729, 1152}}) {
-    NormProblem problem(c);
+    NormProblem problem(c, ops);
     const double bytes = 8.0 * static_cast<double>(c.rows * c.cols);
     bench.Time(Cat("rms_norm ", c.rows, "x", c.cols), {0, bytes},
                [&](int) { problem.RunRms(ops, 0, c.rows); });
@@ -208,11 +208,12 @@ void BenchRowOps(Bench& bench, Ops* ops) {
                 4.0 * static_cast<double>(c.hidden * (c.config.num_experts + tokens))},
                [&](int) { problem.Run(ops, 0, tokens); });
     const RotaryCase rotary = {tokens, 16, 192, 128, 64, RotaryLayout::kInterleaved};
-    RotaryProblem rotation(rotary);
+    RotaryProblem rotation(rotary, ops);
     bench.Time(Cat("rotary small x", tokens), {0, 8.0 * static_cast<double>(tokens * 16 * 64)},
                [&](int) { rotation.Run(ops, 0, tokens); });
     const std::vector<SequenceCase> sequences = {{0, tokens, tokens}};
-    PagedCacheData cache(sequences, 10, 128, 0);
+    PagedCacheData cache(sequences, 10, 128, 0, ops);
+    const std::unique_ptr<Batch> batch = cache.BatchOf(cache.sequences(), ops);
     const SpacedMatrix keys(tokens, 1280, 0, 1.0f, 1);
     bench.Time(Cat("write_keys_values tiny x", tokens),
                {0, 16.0 * static_cast<double>(tokens * 1280)}, [&](int) {
@@ -220,7 +221,7 @@ void BenchRowOps(Bench& bench, Ops* ops) {
                                        .values = keys.view(),
                                        .num_kv_heads = 10,
                                        .head_dim = 128,
-                                       .sequences = cache.sequences(),
+                                       .batch = batch.get(),
                                        .cache = cache.layer()});
                });
   }

@@ -14,6 +14,7 @@
 #include "runtime/base/status.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/ops/cpu/cpu_target.h"
+#include "runtime/ops/make_ops.h"
 #include "runtime/rpc/caller_rule.h"
 #include "runtime/rpc/drain.h"
 #include "runtime/rpc/host_port.h"
@@ -85,7 +86,7 @@ struct Options {
   LanguageServiceOptions service = {.max_waiting_events = absl::GetFlag(FLAGS_max_waiting_events)};
 
   absl::Status Validate() const;
-  EngineOptions Engine(const LanguageConfig& config, int32_t end_token_id) const;
+  EngineOptions Engine(const LanguageConfig& config, const Ops& ops, int32_t end_token_id) const;
 };
 
 absl::Status Options::Validate() const {
@@ -105,10 +106,12 @@ absl::Status Options::Validate() const {
   return service.Validate();
 }
 
-EngineOptions Options::Engine(const LanguageConfig& config, int32_t end_token_id) const {
+EngineOptions Options::Engine(const LanguageConfig& config, const Ops& ops,
+                              int32_t end_token_id) const {
   EngineOptions options;
-  options.scheduler.num_blocks =
-      cache_tokens > 0 ? BlocksFor(cache_tokens) : cache_bytes / KvCache::BlockBytes(config);
+  options.scheduler.num_blocks = cache_tokens > 0
+                                     ? BlocksFor(cache_tokens)
+                                     : cache_bytes / ops.CacheBlockBytes(MakeCacheShape(config));
   options.scheduler.max_running = absl::GetFlag(FLAGS_max_running);
   options.scheduler.max_batch_tokens = absl::GetFlag(FLAGS_max_batch_tokens);
   options.scheduler.max_step_ms = absl::GetFlag(FLAGS_max_step_ms);
@@ -157,7 +160,7 @@ absl::Status Run(TerminationSignal& signal) {
 
   EngineMetrics engine_metrics(port.metrics());
   EngineOptions engine_options =
-      options.Engine(checkpoint->config().language_config, tokenizer.control_ids().end);
+      options.Engine(checkpoint->config().language_config, *ops, tokenizer.control_ids().end);
   engine_options.on_step = [&](const StepStats& step) { engine_metrics.OnStep(step); };
   VL2_RETURN_IF_ERROR(engine_options.Validate());
   VL2_ASSIGN_OR_RETURN(v1::ModelInfo info, MakeInfo(options, *checkpoint, engine_options));

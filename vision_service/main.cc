@@ -12,6 +12,7 @@
 #include "runtime/base/status.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/ops/cpu/cpu_target.h"
+#include "runtime/ops/make_ops.h"
 #include "runtime/rpc/caller_rule.h"
 #include "runtime/rpc/drain.h"
 #include "runtime/rpc/host_port.h"

@@ -165,7 +165,7 @@ absl::Status Engine::AddEmbeddings(uint64_t id, int slot, int64_t first, std::ve
   auto data = std::make_shared<std::vector<float>>(std::move(rows));
   Push(
       [id, slot, first, count, data, hidden = hidden_](EngineCore& core) {
-        core.AddEmbeddings(id, slot, first, ConstMatrix(data->data(), count, hidden));
+        core.AddEmbeddings(id, slot, first, ConstHostMatrix(data->data(), count, hidden));
       },
       num_bytes);
   return absl::OkStatus();

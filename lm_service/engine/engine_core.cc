@@ -9,8 +9,11 @@ namespace vl2 {
 EngineCore::EngineCore(const EngineOptions& options, LanguageModel& model)
     : options_(options),
       model_(model),
-      cache_(model.config(), options.scheduler.num_blocks),
-      scheduler_(options.scheduler, prefix_cache_) {}
+      cache_(model.MakeCache(options.scheduler.num_blocks)),
+      scheduler_(options.scheduler, prefix_cache_),
+      batch_(model.ops().NewBatch()),
+      x_memory_(model.ops().device()),
+      logits_memory_(model.ops().device()) {}
 
 absl::StatusOr<std::unique_ptr<Sequence>> EngineCore::MakeSequence(
     GenerateRequest request, std::shared_ptr<GenerateSink> sink) {
@@ -22,7 +25,7 @@ absl::StatusOr<std::unique_ptr<Sequence>> EngineCore::MakeSequence(
   return sequence;
 }
 
-void EngineCore::AddEmbeddings(uint64_t id, int slot, int64_t first, ConstMatrix embeddings) {
+void EngineCore::AddEmbeddings(uint64_t id, int slot, int64_t first, ConstHostMatrix embeddings) {
   Sequence* const sequence = scheduler_.Find(id);
   if (sequence != nullptr) sequence->AddEmbeddings(slot, first, embeddings, Clock::now());
 }
@@ -43,17 +46,18 @@ bool EngineCore::Step() {
   BuildInputs(step);
   const Matrix logits =
       logits_memory_.Resize(static_cast<int64_t>(logit_rows_.size()), model_.vocab_size());
-  model_.Forward(
-      {.x = x_, .sequences = rows_, .cache = &cache_, .logit_rows = logit_rows_, .logits = logits});
+  model_.Forward({.batch = batch_.get(), .x = x_, .cache = cache_.get(), .logits = logits});
+  const HostMatrix host_logits = ToHost(logits, host_logits_);
   const Clock::time_point computed = Clock::now();
   const double ms = std::chrono::duration<double, std::milli>(computed - begin).count();
-  scheduler_.CommitStep(step, ms, [this](int32_t from, int32_t to) { cache_.CopyBlock(from, to); });
+  scheduler_.CommitStep(
+      step, ms, [this](int32_t from, int32_t to) { model_.ops().CopyBlock(*cache_, from, to); });
   for (const StepRows& part : step) {
     if (part.sample < 0) {
       part.sequence->NotePrefill(part.first_position, part.num_rows, begin, computed);
     }
   }
-  SampleStep(step, logits);
+  SampleStep(step, host_logits);
   if (options_.on_step) {
     StepStats stats{.ms = ms};
     for (const StepRows& part : step) {
@@ -82,7 +86,8 @@ void EngineCore::BuildInputs(const std::vector<StepRows>& step) {
     if (part.wants_logits) logit_rows_.push_back(static_cast<int32_t>(ids_.size()) - 1);
   }
   x_ = x_memory_.Resize(static_cast<int64_t>(ids_.size()), model_.hidden());
-  model_.Embed(ids_, x_);
+  model_.SetBatch(rows_, ids_, logit_rows_, *cache_, batch_.get());
+  model_.Embed(*batch_, x_);
   // Pictures' rows take their embeddings.
   for (size_t i = 0; i < step.size(); ++i) {
     if (step[i].sample >= 0) continue;
@@ -91,15 +96,14 @@ void EngineCore::BuildInputs(const std::vector<StepRows>& step) {
     for (const SlotEmbeddings& slot : step[i].sequence->slots()) {
       const int64_t first = std::max(begin, slot.first_position());
       const int64_t last = std::min(end, slot.first_position() + slot.num_embeddings());
-      for (int64_t position = first; position < last; ++position) {
-        const float* from = slot.row(position - slot.first_position());
-        std::copy_n(from, x_.cols, x_.row(rows_[i].first_row + position - begin));
-      }
+      if (first >= last) continue;
+      model_.ops().WriteRows({.values = slot.Rows(first - slot.first_position(), last - first),
+                              .out = x_.Rows(rows_[i].first_row + first - begin, last - first)});
     }
   }
 }
 
-void EngineCore::SampleStep(const std::vector<StepRows>& step, Matrix logits) {
+void EngineCore::SampleStep(const std::vector<StepRows>& step, HostMatrix logits) {
   // Sequences end after the loop, so that the rows' pointers stay valid in it.
   std::vector<std::pair<uint64_t, absl::Status>> ended;
   int64_t row = 0;

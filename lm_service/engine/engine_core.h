@@ -41,7 +41,7 @@ class EngineCore {
   }
   // Embeddings [first, first + rows) of a picture; REQUIRES: checked by CheckEmbeddings. Those of a
   // sequence that has ended are dropped.
-  void AddEmbeddings(uint64_t id, int slot, int64_t first, ConstMatrix embeddings);
+  void AddEmbeddings(uint64_t id, int slot, int64_t first, ConstHostMatrix embeddings);
   // Ends a sequence; nothing when it has ended.
   void Finish(uint64_t id, const absl::Status& status) {
     scheduler_.Finish(id, status, Clock::now());
@@ -62,13 +62,13 @@ class EngineCore {
 
  private:
   void BuildInputs(const std::vector<StepRows>& step);
-  void SampleStep(const std::vector<StepRows>& step, Matrix logits);
+  void SampleStep(const std::vector<StepRows>& step, HostMatrix logits);
   // Draws the next token of a sample from `logits`; ends the sample when it is its last.
   absl::Status SampleToken(Sequence& sequence, int sample_index, std::span<float> logits);
 
   const EngineOptions options_;
   LanguageModel& model_;
-  KvCache cache_;
+  const std::unique_ptr<PagedCache> cache_;
   PrefixCache prefix_cache_;
   Scheduler scheduler_;
   Sampler sampler_;
@@ -76,7 +76,9 @@ class EngineCore {
   Clock::time_point next_expiry_ = Clock::time_point::max();
 
   // Of the step in progress.
+  const std::unique_ptr<Batch> batch_;
   GrowingMatrix x_memory_, logits_memory_;
+  GrowingHostMatrix host_logits_;
   Matrix x_;
   std::vector<SequenceRows> rows_;
   std::vector<int32_t> ids_;

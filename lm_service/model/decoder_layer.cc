@@ -46,13 +46,10 @@ DecoderLayer DecoderLayer::Load(const LanguageConfig& config, int64_t index, Wei
   }
   layer.gate_ = loader.Linear(name + ".mlp.gate", false).weight;
   if (config.topk_method == "noaux_tc") {
-    layer.correction_bias_ = loader.Floats(name + ".mlp.gate.e_score_correction_bias");
+    layer.correction_bias_ = loader.Vector(name + ".mlp.gate.e_score_correction_bias");
   }
-  for (int64_t e = 0; e < *config.n_routed_experts; ++e) {
-    layer.experts_.push_back(loader.Mlp(Cat(name, ".mlp.experts.", e)));
-    layer.expert_weights_.push_back(layer.experts_.back().weights());
-  }
-  if (config.n_shared_experts) layer.mlp_ = loader.Mlp(name + ".mlp.shared_experts");
+  layer.experts_ =
+      loader.Experts(name + ".mlp", *config.n_routed_experts, config.n_shared_experts.has_value());
   return layer;
 }
 
@@ -81,21 +78,21 @@ void DecoderLayer::MultiHeadAttention(const LayerContext& context, PagedLayer ca
                       .num_heads = config.num_attention_heads + config.num_key_value_heads,
                       .head_stride = head_dim,
                       .offset = 0,
-                      .positions = context.positions,
+                      .batch = &context.batch,
                       .table = &context.rotary,
                       .layout = RotaryLayout::kHalves});
   context.ops.WriteKeysValues({.keys = joined.Cols(q_cols, kv_cols),
                                .values = joined.Cols(q_cols + kv_cols, kv_cols),
                                .num_kv_heads = config.num_key_value_heads,
                                .head_dim = head_dim,
-                               .sequences = context.sequences,
+                               .batch = &context.batch,
                                .cache = cache});
   context.ops.CausalAttention({.q = joined.Cols(0, q_cols),
                                .num_heads = config.num_attention_heads,
                                .num_kv_heads = config.num_key_value_heads,
                                .head_dim = head_dim,
                                .scale = context.softmax_scale,
-                               .sequences = context.sequences,
+                               .batch = &context.batch,
                                .cache = cache,
                                .out = attended});
   o_.Forward(context.ops, attended, x, Activation::kNone, x);  // [tokens, hidden]
@@ -127,23 +124,22 @@ void DecoderLayer::LatentAttention(const LayerContext& context, PagedLayer cache
                       .num_heads = config.num_attention_heads,
                       .head_stride = config.qk_head_dim(),
                       .offset = config.qk_nope_head_dim,
-                      .positions = context.positions,
+                      .batch = &context.batch,
                       .table = &context.rotary,
                       .layout = RotaryLayout::kInterleaved});
   context.ops.Rotary({.x = joined.Cols(first_cols + rank, rope),  // one key for all heads
                       .num_heads = 1,
                       .head_stride = rope,
                       .offset = 0,
-                      .positions = context.positions,
+                      .batch = &context.batch,
                       .table = &context.rotary,
                       .layout = RotaryLayout::kInterleaved});
-  context.ops.WriteLatents({.latents = joined.Cols(first_cols, rank + rope),
-                            .sequences = context.sequences,
-                            .cache = cache});
+  context.ops.WriteLatents(
+      {.latents = joined.Cols(first_cols, rank + rope), .batch = &context.batch, .cache = cache});
   context.ops.LatentAttention({.q = q,
                                .weight = kv_b_.get(),
                                .scale = context.softmax_scale,
-                               .sequences = context.sequences,
+                               .batch = &context.batch,
                                .cache = cache,
                                .out = attended});
   o_.Forward(context.ops, attended, x, Activation::kNone, x);  // [tokens, hidden]
@@ -153,33 +149,24 @@ void DecoderLayer::FeedForward(const LayerContext& context, Matrix x) const {
   DecoderScratch& scratch = context.scratch;
   const Matrix normed = scratch.normed.Resize(x.rows, x.cols);
   post_attention_norm_.Forward(context.ops, x, normed);
-  if (experts_.empty()) {
+  if (experts_ == nullptr) {
     mlp_.Forward(context.ops, normed, scratch.inner.Resize(x.rows, mlp_.width()), x, x);
     return;
   }
   const int top_k = context.router.top_k;
-  const auto num_choices = static_cast<size_t>(x.rows * top_k);
-  if (scratch.expert_ids.size() < num_choices) {
-    scratch.expert_ids.resize(num_choices);
-    scratch.expert_weights.resize(num_choices);
-  }
-  context.ops.Route(
-      {.x = normed,
-       .weight = gate_.get(),
-       .correction_bias = correction_bias_.empty() ? nullptr : correction_bias_.data(),
-       .config = &context.router,
-       .expert_ids = scratch.expert_ids.data(),
-       .expert_weights = scratch.expert_weights.data()});
-  if (context.tap != nullptr) {
-    context.tap->OnExperts(index_, scratch.expert_ids.data(), scratch.expert_weights.data(), x.rows,
-                           top_k);
-  }
+  const Matrix ids = scratch.expert_ids.Resize(x.rows, top_k);
+  const Matrix weights = scratch.expert_weights.Resize(x.rows, top_k);
+  context.ops.Route({.x = normed,
+                     .weight = gate_.get(),
+                     .correction_bias = OrNull(correction_bias_),
+                     .config = &context.router,
+                     .expert_ids = ids,
+                     .expert_weights = weights});
+  ShowExperts(context.tap, index_, ids, weights);
   context.ops.Moe({.x = normed,
-                   .top_k = top_k,
-                   .expert_ids = scratch.expert_ids.data(),
-                   .expert_weights = scratch.expert_weights.data(),
-                   .experts = expert_weights_,
-                   .shared = mlp_.gate_up ? mlp_.weights() : ExpertWeights{},
+                   .expert_ids = ids,
+                   .expert_weights = weights,
+                   .weight = experts_.get(),
                    .residual = x,
                    .out = x});
 }

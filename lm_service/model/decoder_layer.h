@@ -8,8 +8,6 @@
 #pragma once
 
 #include <memory>
-#include <span>
-#include <vector>
 
 #include "runtime/checkpoint/config.h"
 #include "runtime/nn/layers.h"
@@ -21,13 +19,22 @@ namespace vl2 {
 
 // Activations of a step, shared by all layers; each grows to the largest batch seen.
 struct DecoderScratch {
-  GrowingMatrix normed;               // [tokens, hidden]
-  GrowingMatrix joined;               // [tokens, joined projections]
-  GrowingMatrix queries;              // [tokens, heads · qk_head_dim], latent with q_lora_rank
-  GrowingMatrix attended;             // [tokens, heads · v_head_dim]
-  GrowingMatrix inner;                // [tokens, intermediate]
-  std::vector<int32_t> expert_ids;    // [tokens, top_k]
-  std::vector<float> expert_weights;  // [tokens, top_k]
+  explicit DecoderScratch(Device& device)
+      : normed(device),
+        joined(device),
+        queries(device),
+        attended(device),
+        inner(device),
+        expert_ids(device, DType::kI32),
+        expert_weights(device) {}
+
+  GrowingMatrix normed;          // [tokens, hidden]
+  GrowingMatrix joined;          // [tokens, joined projections]
+  GrowingMatrix queries;         // [tokens, heads · qk_head_dim], latent with q_lora_rank
+  GrowingMatrix attended;        // [tokens, heads · v_head_dim]
+  GrowingMatrix inner;           // [tokens, intermediate]
+  GrowingMatrix expert_ids;      // [tokens, top_k] int32
+  GrowingMatrix expert_weights;  // [tokens, top_k]
 };
 
 // What every layer sees of a step.
@@ -37,8 +44,7 @@ struct LayerContext {
   const RotaryTable& rotary;
   const RouterConfig& router;
   float softmax_scale;
-  std::span<const SequenceRows> sequences;
-  const int32_t* positions;  // [tokens]
+  const Batch& batch;
   DecoderScratch& scratch;
   Tap* tap;
 };
@@ -68,11 +74,11 @@ class DecoderLayer {
   std::unique_ptr<LatentWeight> kv_b_;
   LinearLayer o_;
 
-  GatedMlp mlp_;  // dense layers, or the shared experts (may be absent)
+  GatedMlp mlp_;  // dense layers
+  // Layers with experts.
   std::unique_ptr<LinearWeight> gate_;
-  std::vector<float> correction_bias_;
-  std::vector<GatedMlp> experts_;
-  std::vector<ExpertWeights> expert_weights_;
+  DeviceTensor correction_bias_;
+  std::unique_ptr<MoeWeight> experts_;
 };
 
 }  // namespace vl2

@@ -30,55 +30,70 @@ std::unique_ptr<LanguageModel> LanguageModel::Load(const Checkpoint& checkpoint,
   const LanguageConfig& config = checkpoint.config().language_config;
   WeightLoader loader(checkpoint, ops, progress);
   std::unique_ptr<LanguageModel> model(new LanguageModel(config, ops));
-  model->rotary_ = MakeRotaryTable(config);
+  model->rotary_ = MakeRotaryTable(config, ops);
   model->router_ = MakeRouterConfig(config);
   model->softmax_scale_ = SoftmaxScale(config);
-  model->embed_tokens_ = loader.Table("language.model.embed_tokens.weight");
+  const std::string table = "language.model.embed_tokens.weight";
+  model->embed_tokens_ = loader.Table(table);
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
     model->layers_.push_back(DecoderLayer::Load(config, i, loader));
   }
   model->norm_ = loader.RmsNorm("language.model.norm", config.rms_norm_eps);
   model->lm_head_ = config.tie_word_embeddings
-                        ? ops.PackLinear(model->embed_tokens_.view())
+                        ? loader.TableAsLinear(table)
                         : std::move(loader.Linear("language.lm_head", false).weight);
   return model;
 }
 
-void LanguageModel::Embed(std::span<const int32_t> ids, Matrix out) {
-  VL2_CHECK(out.rows == static_cast<int64_t>(ids.size())) << out.rows << " " << ids.size();
-  ops_.Embed({.table = embed_tokens_.view(), .ids = ids.data(), .out = out});
+std::unique_ptr<PagedCache> LanguageModel::MakeCache(int64_t num_blocks) const {
+  return ops_.MakeCache(MakeCacheShape(config_), num_blocks);
+}
+
+void LanguageModel::SetBatch(std::span<const SequenceRows> sequences, std::span<const int32_t> ids,
+                             std::span<const int32_t> logit_rows, const PagedCache& cache,
+                             Batch* batch) const {
+  ops_.SetBatch({.sequences = sequences,
+                 .ids = ids,
+                 .logit_rows = logit_rows,
+                 .limits = {.num_blocks = cache.num_blocks(),
+                            .max_positions = config_.max_position_embeddings,
+                            .vocab_size = config_.vocab_size}},
+                batch);
+}
+
+void LanguageModel::Embed(const Batch& batch, Matrix out) {
+  ops_.Embed({.table = &embed_tokens_, .batch = &batch, .out = out});
 }
 
 void LanguageModel::Forward(const ForwardArgs& args) {
-  positions_.clear();
-  for (const SequenceRows& sequence : args.sequences) {
-    for (int64_t i = 0; i < sequence.num_rows; ++i) {
-      positions_.push_back(static_cast<int32_t>(sequence.first_position + i));
-    }
-  }
+  const Batch& batch = *args.batch;
+  const StepKey key = {.num_rows = batch.num_rows(),
+                       .decode_only = std::ranges::all_of(batch.sequences(), [](const auto& s) {
+                         return s.num_rows == 1 && s.first_position >= s.num_prompt;
+                       })};
+  ops_.RunStep(key, [&] { RunLayers(args); });
+}
+
+void LanguageModel::RunLayers(const ForwardArgs& args) {
   const LayerContext context = {.ops = ops_,
                                 .config = config_,
                                 .rotary = rotary_,
                                 .router = router_,
                                 .softmax_scale = softmax_scale_,
-                                .sequences = args.sequences,
-                                .positions = positions_.data(),
+                                .batch = *args.batch,
                                 .scratch = scratch_,
                                 .tap = args.tap};
   for (size_t i = 0; i < layers_.size(); ++i) {
     layers_[i].Forward(context, args.cache->layer(static_cast<int64_t>(i)), args.x);
-    if (args.tap != nullptr) args.tap->OnMatrix(Cat("hidden.layer", i), args.x);
+    Show(args.tap, Cat("hidden.layer", i), args.x);
   }
   // Only the rows that someone samples from go through the vocabulary.
-  const auto num_rows = static_cast<int64_t>(args.logit_rows.size());
+  const auto num_rows = static_cast<int64_t>(args.batch->logit_rows().size());
   if (num_rows == 0) return;
   const Matrix final_rows = final_rows_.Resize(num_rows, args.x.cols);
-  for (int64_t r = 0; r < num_rows; ++r) {
-    const float* row = args.x.row(args.logit_rows[static_cast<size_t>(r)]);
-    std::copy(row, row + args.x.cols, final_rows.row(r));
-  }
+  ops_.TakeRows({.x = args.x, .batch = args.batch, .out = final_rows});
   norm_.Forward(ops_, final_rows, final_rows);
-  if (args.tap != nullptr) args.tap->OnMatrix("hidden.final_norm", final_rows);
+  Show(args.tap, "hidden.final_norm", final_rows);
   ops_.Linear({.x = final_rows, .weight = lm_head_.get(), .residual = {}, .out = args.logits});
 }
 

@@ -21,14 +21,13 @@
 namespace vl2 {
 
 struct ForwardArgs {
+  const Batch* batch = nullptr;  // set by SetBatch
   // The input vectors, from Embed or the vision encoder; used as the residual stream and
   // overwritten.
-  Matrix x;                                 // [tokens, hidden]
-  std::span<const SequenceRows> sequences;  // cover the tokens in order
-  KvCache* cache = nullptr;
-  std::span<const int32_t> logit_rows;  // rows whose logits are wanted, ascending
-  Matrix logits;                        // [logit_rows.size(), vocab_size]
-  Tap* tap = nullptr;                   // "hidden.layer<i>", "hidden.final_norm", experts
+  Matrix x;  // [tokens, hidden]
+  const PagedCache* cache = nullptr;
+  Matrix logits;       // [the batch's logit_rows, vocab_size]
+  Tap* tap = nullptr;  // "hidden.layer<i>", "hidden.final_norm", experts
 };
 
 class LanguageModel {
@@ -37,32 +36,39 @@ class LanguageModel {
   static std::unique_ptr<LanguageModel> Load(const Checkpoint& checkpoint, Ops& ops,
                                              const LoadProgress& progress = {});
 
-  // Input vectors of token ids. REQUIRES: 0 <= id < vocab_size().
-  void Embed(std::span<const int32_t> ids, Matrix out);  // [ids.size(), hidden]
+  // A cache of this model's shape. REQUIRES: num_blocks >= 1.
+  std::unique_ptr<PagedCache> MakeCache(int64_t num_blocks) const;
+  // Sets a step's rows; their values are checked against the model and `cache`.
+  void SetBatch(std::span<const SequenceRows> sequences, std::span<const int32_t> ids,
+                std::span<const int32_t> logit_rows, const PagedCache& cache, Batch* batch) const;
 
-  // REQUIRES: positions below max_position_embeddings; block tables cover them.
+  // Input vectors of the batch's token ids.
+  void Embed(const Batch& batch, Matrix out);  // [tokens, hidden]
   void Forward(const ForwardArgs& args);
 
+  Ops& ops() const { return ops_; }
   const LanguageConfig& config() const { return config_; }
   int64_t hidden() const { return config_.hidden_size; }
   int64_t vocab_size() const { return config_.vocab_size; }
 
  private:
-  LanguageModel(const LanguageConfig& config, Ops& ops) : config_(config), ops_(ops) {}
+  LanguageModel(const LanguageConfig& config, Ops& ops)
+      : config_(config), ops_(ops), scratch_(ops.device()), final_rows_(ops.device()) {}
+
+  void RunLayers(const ForwardArgs& args);
 
   const LanguageConfig config_;
   Ops& ops_;
   RotaryTable rotary_;
   RouterConfig router_;
   float softmax_scale_ = 0;
-  Tensor embed_tokens_;  // [vocab_size, hidden]
+  DeviceTensor embed_tokens_;  // [vocab_size, hidden]
   std::vector<DecoderLayer> layers_;
   RmsNormLayer norm_;
   std::unique_ptr<LinearWeight> lm_head_;  // [vocab_size, hidden]
 
   DecoderScratch scratch_;
   GrowingMatrix final_rows_;
-  std::vector<int32_t> positions_;
 };
 
 // The router's settings; REQUIRES: a configuration accepted by ParseModelConfig.

@@ -58,7 +58,7 @@ std::vector<float> InverseFrequencies(const LanguageConfig& config) {
 
 }  // namespace
 
-RotaryTable MakeRotaryTable(const LanguageConfig& config) {
+RotaryTable MakeRotaryTable(const LanguageConfig& config, Ops& ops) {
   const std::vector<float> frequencies = InverseFrequencies(config);
   double scale = 1;          // of cos and sin
   float position_scale = 1;  // positions are divided by it
@@ -71,22 +71,24 @@ RotaryTable MakeRotaryTable(const LanguageConfig& config) {
       position_scale = static_cast<float>(scaling.factor);
     }
   }
-  RotaryTable table;
-  table.dim = config.rope_dim();
-  const auto count = static_cast<size_t>(config.max_position_embeddings) * frequencies.size();
-  table.cos.reserve(count);
-  table.sin.reserve(count);
+  const Shape shape = {config.max_position_embeddings, static_cast<int64_t>(frequencies.size())};
+  Tensor all_cos(DType::kF32, shape);
+  Tensor all_sin(DType::kF32, shape);
+  auto* next_cos = all_cos.data<float>();
+  auto* next_sin = all_sin.data<float>();
   for (int64_t position = 0; position < config.max_position_embeddings; ++position) {
     const float t = static_cast<float>(position) / position_scale;
     for (const float frequency : frequencies) {
       const float angle = t * frequency;
       const auto cos = static_cast<float>(std::cos(static_cast<double>(angle)));
       const auto sin = static_cast<float>(std::sin(static_cast<double>(angle)));
-      table.cos.push_back(cos * static_cast<float>(scale));
-      table.sin.push_back(sin * static_cast<float>(scale));
+      *next_cos++ = cos * static_cast<float>(scale);
+      *next_sin++ = sin * static_cast<float>(scale);
     }
   }
-  return table;
+  return {.dim = config.rope_dim(),
+          .cos = ops.Upload(all_cos.view()),
+          .sin = ops.Upload(all_sin.view())};
 }
 
 float SoftmaxScale(const LanguageConfig& config) {

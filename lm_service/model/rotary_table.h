@@ -7,12 +7,12 @@
 #pragma once
 
 #include "runtime/checkpoint/config.h"
-#include "runtime/ops/rotary.h"
+#include "runtime/ops/ops.h"
 
 namespace vl2 {
 
-// Positions 0 .. max_position_embeddings - 1.
-RotaryTable MakeRotaryTable(const LanguageConfig& config);
+// Positions 0 .. max_position_embeddings - 1, on the device of `ops`.
+RotaryTable MakeRotaryTable(const LanguageConfig& config, Ops& ops);
 
 // Scale of the attention scores: head size^-0.5, times mscale² where rope_scaling sets
 // mscale_all_dim (latent attention only).

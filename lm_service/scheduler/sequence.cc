@@ -75,7 +75,7 @@ void Sequence::AnnounceSlots(Clock::time_point now) {
   }
 }
 
-void Sequence::AddEmbeddings(int slot, int64_t first, ConstMatrix embeddings,
+void Sequence::AddEmbeddings(int slot, int64_t first, ConstHostMatrix embeddings,
                              Clock::time_point now) {
   if (reserved_bytes_ == 0) return;
   slots_[static_cast<size_t>(slot)].Add(first, embeddings);

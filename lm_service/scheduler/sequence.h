@@ -88,7 +88,7 @@ class Sequence {
   // Since when nothing came of what was asked for. REQUIRES: slots_announced().
   Clock::time_point last_progress() const { return last_progress_; }
   // Without effect on a sequence that has no memory reserved: what comes late was dropped.
-  void AddEmbeddings(int slot, int64_t first, ConstMatrix embeddings, Clock::time_point now);
+  void AddEmbeddings(int slot, int64_t first, ConstHostMatrix embeddings, Clock::time_point now);
 
   // Blocks.
   // Pins what the cache has of the prompt, in place of all blocks held: more may be cached by now.

@@ -27,7 +27,7 @@ void SlotEmbeddings::Drop() {
   num_ready_ = first_needed_;
 }
 
-void SlotEmbeddings::Add(int64_t first, ConstMatrix embeddings) {
+void SlotEmbeddings::Add(int64_t first, ConstHostMatrix embeddings) {
   VL2_CHECK(first >= 0 && first + embeddings.rows <= num_embeddings_ && embeddings.cols == hidden_)
       << first << "+" << embeddings.rows << " of " << num_embeddings_;
   data_.resize(static_cast<size_t>(num_embeddings_ * hidden_));

@@ -31,9 +31,11 @@ class SlotEmbeddings {
   int64_t ready_position() const { return first_position_ + num_ready_; }
 
   // Takes embeddings [first, first + rows). Those that are here already are left as they are.
-  void Add(int64_t first, ConstMatrix embeddings);
-  // REQUIRES: first_needed <= index < num_ready.
-  const float* row(int64_t index) const { return data_.data() + index * hidden_; }
+  void Add(int64_t first, ConstHostMatrix embeddings);
+  // Embeddings [first, first + count). REQUIRES: first_needed <= first, first + count <= num_ready.
+  ConstHostMatrix Rows(int64_t first, int64_t count) const {
+    return {data_.data() + first * hidden_, count, hidden_};
+  }
 
   // Host memory they take once they arrive.
   int64_t num_bytes() const {

@@ -44,10 +44,16 @@ class AlignedBuffer {
     if (num_bytes_ > 0) std::memset(bytes_.get(), 0, num_bytes_);
   }
 
- private:
+  // Gives the bytes up; they go to Free.
+  std::byte* release() {
+    num_bytes_ = 0;
+    return bytes_.release();
+  }
   struct Free {
     void operator()(std::byte* bytes) const { std::free(bytes); }
   };
+
+ private:
   size_t num_bytes_ = 0;
   std::unique_ptr<std::byte, Free> bytes_;
 };

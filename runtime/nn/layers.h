@@ -3,7 +3,6 @@
 #pragma once
 
 #include <memory>
-#include <vector>
 
 #include "runtime/ops/ops.h"
 
@@ -12,7 +11,7 @@ namespace vl2 {
 // y = activation(x · Wᵀ + b) + residual. `weight` may hold several matrices joined along `out`.
 struct LinearLayer {
   std::unique_ptr<LinearWeight> weight;
-  std::vector<float> bias;  // empty: none
+  DeviceTensor bias;  // [out]; empty: none
 
   void Forward(Ops& ops,
                ConstMatrix x,  // [rows, in]
@@ -20,7 +19,7 @@ struct LinearLayer {
                Activation activation = Activation::kNone, ConstMatrix residual = {}) const {
     ops.Linear({.x = x,
                 .weight = weight.get(),
-                .bias = bias.empty() ? nullptr : bias.data(),
+                .bias = OrNull(bias),
                 .activation = activation,
                 .residual = residual,
                 .out = out});
@@ -28,21 +27,21 @@ struct LinearLayer {
 };
 
 struct RmsNormLayer {
-  std::vector<float> weight;
+  DeviceTensor weight;  // [cols]
   float eps = 1e-6f;
 
   void Forward(Ops& ops, ConstMatrix x, Matrix out) const {
-    ops.RmsNorm({.x = x, .weight = weight.data(), .eps = eps, .out = out});
+    ops.RmsNorm({.x = x, .weight = &weight, .eps = eps, .out = out});
   }
 };
 
 struct LayerNormLayer {
-  std::vector<float> weight;
-  std::vector<float> bias;
+  DeviceTensor weight;  // [cols]
+  DeviceTensor bias;    // [cols]
   float eps = 1e-6f;
 
   void Forward(Ops& ops, ConstMatrix x, Matrix out) const {
-    ops.LayerNorm({.x = x, .weight = weight.data(), .bias = bias.data(), .eps = eps, .out = out});
+    ops.LayerNorm({.x = x, .weight = &weight, .bias = &bias, .eps = eps, .out = out});
   }
 };
 
@@ -51,7 +50,6 @@ struct GatedMlp {
   std::unique_ptr<GatedLinearWeight> gate_up;  // two of [width, hidden]
   std::unique_ptr<LinearWeight> down;          // [hidden, width]
 
-  ExpertWeights weights() const { return {gate_up.get(), down.get()}; }
   int64_t width() const { return gate_up->out_features(); }
   void Forward(Ops& ops,
                ConstMatrix x,         // [rows, hidden]

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "runtime/base/log.h"
+#include "runtime/base/status.h"
 #include "runtime/checkpoint/weight_conversion.h"
 
 namespace vl2 {
@@ -76,14 +77,16 @@ LinearLayer WeightLoader::JoinedLinear(const std::vector<Part>& parts) {
   }
   const std::vector<TensorView> views = Views(names);
   layer.weight = ops_.PackLinear(views);
+  std::vector<float> joined;
   for (size_t i = 0; i < parts.size(); ++i) {
     const int64_t num_rows = views[i].shape[0];
     Done(names[i]);
     if (!any_bias) continue;
     std::vector<float> bias(static_cast<size_t>(num_rows), 0.0f);
     if (parts[i].bias) bias = Floats(parts[i].name + ".bias");
-    layer.bias.insert(layer.bias.end(), bias.begin(), bias.end());
+    joined.insert(joined.end(), bias.begin(), bias.end());
   }
+  if (any_bias) layer.bias = Upload(joined, {layer.weight->out_features()});
   return layer;
 }
 
@@ -94,7 +97,7 @@ LinearLayer WeightLoader::PatchLinear(const std::string& name) {
   view.shape = Shape({out, view.shape.num_elements() / out});
   layer.weight = ops_.PackLinear(view);
   Done(name + ".weight");
-  layer.bias = Floats(name + ".bias");
+  layer.bias = Vector(name + ".bias");
   return layer;
 }
 
@@ -110,13 +113,41 @@ GatedMlp WeightLoader::Mlp(const std::string& name) {
   return mlp;
 }
 
+std::unique_ptr<MoeWeight> WeightLoader::Experts(const std::string& name, int64_t num_experts,
+                                                 bool shared) {
+  const auto prefix = [&](int64_t index) {
+    return index < num_experts ? Cat(name, ".experts.", index) : name + ".shared_experts";
+  };
+  const auto width = [&](int64_t index) {
+    return checkpoint_.View(prefix(index) + ".gate_proj.weight").shape[0];
+  };
+  MoeWeight::Dims dims = {.num_experts = num_experts, .width = width(0)};
+  dims.hidden = checkpoint_.View(prefix(0) + ".gate_proj.weight").shape[1];
+  if (shared) dims.shared_width = width(num_experts);
+  std::vector<std::string> used;
+  const auto release = [&] {
+    for (const std::string& tensor : used) Done(tensor);
+    used.clear();
+  };
+  auto weight = ops_.PackExperts(dims, [&](int64_t index) {
+    release();
+    for (const char* part : {".gate_proj.weight", ".up_proj.weight", ".down_proj.weight"}) {
+      used.push_back(prefix(index) + part);
+    }
+    const std::vector<TensorView> gate_up = Views({used[0], used[1]});
+    return ExpertTensors{.gate = gate_up[0], .up = gate_up[1], .down = View(used[2])};
+  });
+  release();
+  return weight;
+}
+
 RmsNormLayer WeightLoader::RmsNorm(const std::string& name, double eps) {
-  return {.weight = Floats(name + ".weight"), .eps = static_cast<float>(eps)};
+  return {.weight = Vector(name + ".weight"), .eps = static_cast<float>(eps)};
 }
 
 LayerNormLayer WeightLoader::LayerNorm(const std::string& name, double eps) {
-  return {.weight = Floats(name + ".weight"),
-          .bias = Floats(name + ".bias"),
+  return {.weight = Vector(name + ".weight"),
+          .bias = Vector(name + ".bias"),
           .eps = static_cast<float>(eps)};
 }
 
@@ -135,10 +166,31 @@ std::vector<float> WeightLoader::Floats(const std::string& name) {
   return floats;
 }
 
-Tensor WeightLoader::Table(const std::string& name) {
-  Tensor table = Convert(name, checkpoint_.KeptType(name));
+DeviceTensor WeightLoader::Upload(const std::vector<float>& values, const Shape& shape) {
+  VL2_CHECK(shape.num_elements() == static_cast<int64_t>(values.size()))
+      << values.size() << " values as " << shape;
+  return ops_.Upload({DType::kF32, shape, reinterpret_cast<const std::byte*>(values.data())});
+}
+
+DeviceTensor WeightLoader::Vector(const std::string& name) {
+  return Vector(name, checkpoint_.View(name).shape);
+}
+
+DeviceTensor WeightLoader::Vector(const std::string& name, const Shape& shape) {
+  return Upload(Floats(name), shape);
+}
+
+DeviceTensor WeightLoader::Table(const std::string& name) {
+  DeviceTensor table = ops_.Upload(View(name));
   Done(name);
   return table;
+}
+
+std::unique_ptr<LinearWeight> WeightLoader::TableAsLinear(const std::string& name) {
+  auto weight = ops_.PackLinear(View(name));
+  copies_.erase(name);
+  checkpoint_.Release(name);
+  return weight;
 }
 
 }  // namespace vl2

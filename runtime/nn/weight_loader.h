@@ -43,12 +43,20 @@ class WeightLoader {
   LinearLayer PatchLinear(const std::string& name);
 
   GatedMlp Mlp(const std::string& name);
+  // `name`.experts.<e> for e < num_experts, and `name`.shared_experts where `shared` is set.
+  std::unique_ptr<MoeWeight> Experts(const std::string& name, int64_t num_experts, bool shared);
   RmsNormLayer RmsNorm(const std::string& name, double eps);
   LayerNormLayer LayerNorm(const std::string& name, double eps);
   std::unique_ptr<LatentWeight> Latent(const std::string& name, const LatentWeight::Dims& dims);
+  // Values the host keeps.
   std::vector<float> Floats(const std::string& name);
-  // A copy in the type it is kept in.
-  Tensor Table(const std::string& name);
+  // On the device, float32; of its own shape, or of another with as many elements.
+  DeviceTensor Vector(const std::string& name);
+  DeviceTensor Vector(const std::string& name, const Shape& shape);
+  // On the device, in the type it is kept in.
+  DeviceTensor Table(const std::string& name);
+  // `name` as a linear layer's weight, which it is too where embeddings are tied.
+  std::unique_ptr<LinearWeight> TableAsLinear(const std::string& name);
 
  private:
   // The tensor's view in the type it is kept in; of a copy where the file's is misaligned or of
@@ -58,6 +66,7 @@ class WeightLoader {
   std::vector<TensorView> Views(const std::vector<std::string>& names);
   Tensor Convert(const std::string& name, DType to);
   void Done(const std::string& name);
+  DeviceTensor Upload(const std::vector<float>& values, const Shape& shape);
 
   const Checkpoint& checkpoint_;
   Ops& ops_;

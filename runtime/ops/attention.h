@@ -17,21 +17,21 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
 
+#include "runtime/ops/batch.h"
 #include "runtime/ops/paged_cache.h"
 #include "runtime/tensor/matrix.h"
 
 namespace vl2 {
 
-// Checked: num_kv_heads divides num_heads; shapes; block tables are the caller's to get right.
+// Checked: num_kv_heads divides num_heads; shapes; the batch's blocks are in the cache.
 struct CausalAttentionArgs {
   ConstMatrix q;  // [tokens, num_heads * head_dim], rotated
   int64_t num_heads = 0;
   int64_t num_kv_heads = 0;
   int64_t head_dim = 0;
   float scale = 0;  // head_dim^-0.5
-  std::span<const SequenceRows> sequences;
+  const Batch* batch = nullptr;
   PagedLayer cache;
   Matrix out;  // [tokens, num_heads * head_dim]
 };
@@ -60,7 +60,7 @@ struct LatentAttentionArgs {
   ConstMatrix q;  // [tokens, num_heads * (nope + rope)], rotary part rotated, per head nope first
   const LatentWeight* weight = nullptr;
   float scale = 0;  // (nope + rope)^-0.5, times mscale² where the config asks for it
-  std::span<const SequenceRows> sequences;
+  const Batch* batch = nullptr;
   PagedLayer cache;
   Matrix out;  // [tokens, num_heads * v_head_dim]
 };

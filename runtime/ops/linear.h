@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "runtime/tensor/device_tensor.h"
 #include "runtime/tensor/matrix.h"
 
 namespace vl2 {
@@ -62,7 +63,7 @@ class GatedLinearWeight {
 struct LinearArgs {
   ConstMatrix x;                         // [rows, in]
   const LinearWeight* weight = nullptr;  // [out, in], bfloat16 or float32
-  const float* bias = nullptr;           // [out], or null
+  const DeviceTensor* bias = nullptr;    // [out] float32, or null
   Activation activation = Activation::kNone;
   // Added last. Row r of the output takes row r % residual.rows, so a table of positions can be
   // added to every tile. Empty: nothing is added. May be the same memory as `out`.

@@ -1,5 +1,6 @@
+#include "runtime/ops/make_ops.h"
+
 #include "runtime/base/status.h"
-#include "runtime/ops/ops.h"
 
 namespace vl2 {
 

@@ -8,28 +8,53 @@
 // tokens in the batch.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <span>
+#include <functional>
 
 #include "runtime/ops/linear.h"
 #include "runtime/tensor/matrix.h"
+#include "runtime/tensor/tensor.h"
 
 namespace vl2 {
 
-struct ExpertWeights {
-  const GatedLinearWeight* gate_up = nullptr;  // two of [width, hidden]
-  const LinearWeight* down = nullptr;          // [hidden, width]
+// All experts of a layer, shared ones included, in the layout their backend wants. Made by
+// Ops::PackExperts. Immutable.
+class MoeWeight {
+ public:
+  struct Dims {
+    int64_t num_experts = 0;
+    int64_t hidden = 0;
+    int64_t width = 0;
+    int64_t shared_width = 0;  // of the shared experts together; 0: there are none
+  };
+  explicit MoeWeight(const Dims& dims) : dims_(dims) {}
+  virtual ~MoeWeight() = default;
+  const Dims& dims() const { return dims_; }
+  virtual size_t num_bytes() const = 0;
+
+ private:
+  const Dims dims_;
 };
 
-// Checked: shapes of every expert; ids ascending and below experts.size(). `out` may be `residual`,
-// not `x`.
+// One expert's matrices, in the host's memory.
+struct ExpertTensors {
+  TensorView gate;  // [width, hidden]
+  TensorView up;    // [width, hidden], the type of gate
+  TensorView down;  // [hidden, width]
+};
+
+// Gives expert `index`; after the routed ones, index num_experts stands for the shared experts. The
+// views are used before the next call.
+using LoadExpert = std::function<ExpertTensors(int64_t index)>;
+
+// Checked: shapes. Checked on the host: ids ascending in each row and below num_experts. `out` may
+// be `residual`, not `x`.
 struct MoeArgs {
-  ConstMatrix x;  // [tokens, hidden]
-  int top_k = 0;
-  const int32_t* expert_ids = nullptr;    // [tokens, top_k], ascending in each row
-  const float* expert_weights = nullptr;  // [tokens, top_k]
-  std::span<const ExpertWeights> experts;
-  ExpertWeights shared;  // null pointers: no shared experts; its width may differ
+  ConstMatrix x;               // [tokens, hidden]
+  ConstMatrix expert_ids;      // [tokens, top_k] int32, as Route gives them
+  ConstMatrix expert_weights;  // [tokens, top_k] float32
+  const MoeWeight* weight = nullptr;
   ConstMatrix residual;  // [tokens, hidden]
   Matrix out;            // [tokens, hidden]
 };

@@ -7,21 +7,22 @@
 // The summation order depends on `cols` alone. `out` may be `x`.
 #pragma once
 
+#include "runtime/tensor/device_tensor.h"
 #include "runtime/tensor/matrix.h"
 
 namespace vl2 {
 
 struct RmsNormArgs {
-  ConstMatrix x;                  // [rows, cols]
-  const float* weight = nullptr;  // [cols]
+  ConstMatrix x;                         // [rows, cols]
+  const DeviceTensor* weight = nullptr;  // [cols] float32
   float eps = 1e-6f;
   Matrix out;  // [rows, cols]
 };
 
 struct LayerNormArgs {
-  ConstMatrix x;                  // [rows, cols]
-  const float* weight = nullptr;  // [cols]
-  const float* bias = nullptr;    // [cols]
+  ConstMatrix x;                         // [rows, cols]
+  const DeviceTensor* weight = nullptr;  // [cols] float32
+  const DeviceTensor* bias = nullptr;    // [cols] float32
   float eps = 1e-6f;
   Matrix out;  // [rows, cols]
 };

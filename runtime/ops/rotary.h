@@ -9,29 +9,30 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
+#include "runtime/ops/batch.h"
+#include "runtime/tensor/device_tensor.h"
 #include "runtime/tensor/matrix.h"
 
 namespace vl2 {
 
 // cos and sin of every position below max_positions. Built once per model (lm_service/model).
 struct RotaryTable {
-  int64_t dim = 0;         // rotary values a head
-  std::vector<float> cos;  // [max_positions, dim/2]
-  std::vector<float> sin;  // [max_positions, dim/2]
+  int64_t dim = 0;   // rotary values a head
+  DeviceTensor cos;  // [max_positions, dim/2] float32
+  DeviceTensor sin;  // [max_positions, dim/2] float32
 };
 
 enum class RotaryLayout { kHalves, kInterleaved };
 
-// Checked: offset + (num_heads-1)·head_stride + table.dim <= x.cols; positions below the table's
-// end.
+// Checked: offset + (num_heads-1)·head_stride + table.dim <= x.cols; the batch's positions are
+// below the table's end.
 struct RotaryArgs {
-  Matrix x;                            // [tokens, cols]
-  int64_t num_heads = 0;               // rotary parts in each row
-  int64_t head_stride = 0;             // values from one head to the next
-  int64_t offset = 0;                  // of the rotary part inside a head
-  const int32_t* positions = nullptr;  // [tokens]
+  Matrix x;                 // [tokens, cols]
+  int64_t num_heads = 0;    // rotary parts in each row
+  int64_t head_stride = 0;  // values from one head to the next
+  int64_t offset = 0;       // of the rotary part inside a head
+  const Batch* batch = nullptr;
   const RotaryTable* table = nullptr;
   RotaryLayout layout = RotaryLayout::kHalves;
 };

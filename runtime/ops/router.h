@@ -38,16 +38,16 @@ struct RouterConfig {
 
 // Checked: weight is [num_experts, x.cols]; correction_bias present exactly for kNoAuxTc.
 struct RouteArgs {
-  ConstMatrix x;                           // [tokens, hidden]
-  const LinearWeight* weight = nullptr;    // [num_experts, hidden]
-  const float* correction_bias = nullptr;  // [num_experts], kNoAuxTc only
+  ConstMatrix x;                                  // [tokens, hidden]
+  const LinearWeight* weight = nullptr;           // [num_experts, hidden]
+  const DeviceTensor* correction_bias = nullptr;  // [num_experts] float32, kNoAuxTc only
   const RouterConfig* config = nullptr;
-  int32_t* expert_ids = nullptr;    // out [tokens, top_k], ascending ids
-  float* expert_weights = nullptr;  // out [tokens, top_k], same order
+  Matrix expert_ids;      // out [tokens, top_k] int32, ascending ids
+  Matrix expert_weights;  // out [tokens, top_k] float32, same order
 };
 
-// Chooses the experts of one token from its logits; shared by all CPU bodies. `ids` and `weights`
-// have top_k elements.
+// Chooses the experts of one token from its logits; shared by the bodies on the host. `ids` and
+// `weights` have top_k elements.
 void SelectExperts(const RouterConfig& config,
                    const float* logits,           // [num_experts]
                    const float* correction_bias,  // [num_experts] or null

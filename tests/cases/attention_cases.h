@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <memory>
 #include <ostream>
 #include <vector>
@@ -105,18 +104,19 @@ inline std::vector<AttentionCase> LatentTestCases() {
 // other slot, so that a read of what nobody wrote shows.
 class PagedCacheData {
  public:
+  static constexpr int64_t kMaxPositions = 1 << 20;
+
   // Either multi-head (num_kv_heads, head_dim) or latent (width).
   PagedCacheData(const std::vector<SequenceCase>& cases, int64_t num_kv_heads, int64_t head_dim,
-                 int64_t width) {
-    constexpr int64_t kGap = 7;
+                 int64_t width, Ops* ops) {
     int64_t num_blocks = 0;
     for (const SequenceCase& c : cases) num_blocks += Blocks(c);
-    const int64_t block_floats =
-        width > 0 ? kBlockTokens * width : 2 * num_kv_heads * head_dim * kBlockTokens;
-    layer_.block_stride = block_floats + kGap;
-    values_.assign(static_cast<size_t>((num_blocks + 2) * layer_.block_stride),
-                   std::numeric_limits<float>::quiet_NaN());
-    layer_.data = values_.data();
+    cache_ = ops->MakeCache({.num_layers = 1,
+                             .num_kv_heads = num_kv_heads,
+                             .head_dim = head_dim,
+                             .latent_width = width},
+                            num_blocks + 2);
+    FillWithNan();
     // Blocks of all sequences in turns, backwards.
     auto next = static_cast<int32_t>(num_blocks);
     tables_.resize(cases.size());
@@ -129,7 +129,6 @@ class PagedCacheData {
         any = true;
       }
     }
-    RandomSource random(77);
     for (size_t s = 0; s < cases.size(); ++s) {
       const SequenceCase& c = cases[s];
       rows_.push_back({.first_row = first_row,
@@ -138,36 +137,75 @@ class PagedCacheData {
                        .num_prompt = c.num_prompt,
                        .block_table = tables_[s].data()});
       first_row += c.num_rows;
-      for (int64_t p = 0; p < c.first_position + c.num_rows; ++p) {
-        float* block = layer_.block(tables_[s][static_cast<size_t>(p / kBlockTokens)]);
-        const int64_t slot = p % kBlockTokens;
-        for (int64_t i = 0; i < width; ++i) block[slot * width + i] = random.Uniform(1.7f);
-        for (int64_t i = 0; i < num_kv_heads * head_dim; ++i) {
-          block[i * kBlockTokens + slot] = random.Uniform(1.7f);
-        }
-        for (int64_t h = 0; h < num_kv_heads; ++h) {
-          float* value = block + ((num_kv_heads + h) * kBlockTokens + slot) * head_dim;
-          for (int64_t i = 0; i < head_dim; ++i) value[i] = random.Uniform(1.7f);
-        }
-      }
+      FillSequence(rows_.back(), s, ops);
     }
   }
   PagedCacheData(const PagedCacheData&) = delete;
 
   const std::vector<SequenceRows>& sequences() const { return rows_; }
-  PagedLayer layer() const { return layer_; }
-  std::span<const float> all() const { return values_; }
+  PagedLayer layer() const { return cache_->layer(0); }
+  const std::vector<int32_t>& table(size_t sequence) const { return tables_[sequence]; }
+  const PagedCache& cache() const { return *cache_; }
+  std::unique_ptr<Batch> BatchOf(const std::vector<SequenceRows>& sequences, Ops* ops) const {
+    auto batch = ops->NewBatch();
+    ops->SetBatch({.sequences = sequences,
+                   .ids = {},
+                   .logit_rows = {},
+                   .limits = {.num_blocks = cache_->num_blocks(), .max_positions = kMaxPositions}},
+                  batch.get());
+    return batch;
+  }
+  // Every slot of every block: keys (or latents), then values.
+  std::vector<float> Everything(Ops* ops) const {
+    std::vector<int32_t> blocks;
+    std::vector<int64_t> positions;
+    for (int32_t block = 0; block < cache_->num_blocks(); ++block) blocks.push_back(block);
+    for (int64_t p = 0; p < cache_->num_blocks() * kBlockTokens; ++p) positions.push_back(p);
+    const auto rows = static_cast<int64_t>(positions.size());
+    const int64_t width = cache_->shape().key_width();
+    std::vector<float> all(static_cast<size_t>(2 * rows * width), 0.0f);
+    ops->ReadCache({.cache = cache_.get(),
+                    .layer = 0,
+                    .block_table = blocks,
+                    .positions = positions,
+                    .keys = HostMatrix(all.data(), rows, width),
+                    .values = HostMatrix(all.data() + rows * width, rows, width)});
+    return all;
+  }
+  // All bits set are a NaN.
   void FillWithNan() {
-    std::fill(values_.begin(), values_.end(), std::numeric_limits<float>::quiet_NaN());
+    const Buffer& memory = cache_->memory();
+    memory.device()->Fill(memory.bytes(), std::byte{0xff}, memory.size());
   }
 
  private:
   static int64_t Blocks(const SequenceCase& c) {
     return (c.first_position + c.num_rows + kBlockTokens - 1) / kBlockTokens;
   }
+  // Positions 0 to its last.
+  void FillSequence(const SequenceRows& sequence, size_t index, Ops* ops) {
+    SequenceRows whole = sequence;
+    whole.first_row = 0;
+    whole.num_rows += whole.first_position;
+    whole.first_position = 0;
+    const std::unique_ptr<Batch> batch = BatchOf({whole}, ops);
+    const CacheShape& shape = cache_->shape();
+    const SpacedMatrix keys(ops->device(), whole.num_rows, shape.key_width(), 0, 1.7f, 77 + index);
+    const SpacedMatrix values(ops->device(), whole.num_rows, shape.key_width(), 0, 1.7f,
+                              177 + index);
+    if (shape.latent()) {
+      ops->WriteLatents({.latents = keys.view(), .batch = batch.get(), .cache = layer()});
+      return;
+    }
+    ops->WriteKeysValues({.keys = keys.view(),
+                          .values = values.view(),
+                          .num_kv_heads = shape.num_kv_heads,
+                          .head_dim = shape.head_dim,
+                          .batch = batch.get(),
+                          .cache = layer()});
+  }
 
-  std::vector<float> values_;
-  PagedLayer layer_;
+  std::unique_ptr<PagedCache> cache_;
   std::vector<std::vector<int32_t>> tables_;
   std::vector<SequenceRows> rows_;
 };
@@ -184,11 +222,11 @@ inline SequenceRows PartOf(const SequenceRows& s, int64_t skip, int64_t count) {
 
 class CausalProblem {
  public:
-  explicit CausalProblem(const AttentionCase& c)
+  CausalProblem(const AttentionCase& c, Ops* ops)
       : case_(c),
-        cache_(c.sequences, c.num_kv_heads, c.head_dim, 0),
-        q_(c.num_rows(), c.num_heads * c.head_dim, 3, 2.0f, 1),
-        out_(c.num_rows(), c.num_heads * c.head_dim, 1) {}
+        cache_(c.sequences, c.num_kv_heads, c.head_dim, 0, ops),
+        q_(ops->device(), c.num_rows(), c.num_heads * c.head_dim, 3, 2.0f, 1),
+        out_(ops->device(), c.num_rows(), c.num_heads * c.head_dim, 1) {}
 
   void Run(Ops* ops) { Run(ops, cache_.sequences(), 0, case_.num_rows()); }
   // Rows [skip, skip + count) of one sequence alone.
@@ -217,12 +255,13 @@ class CausalProblem {
 
  private:
   void Run(Ops* ops, const std::vector<SequenceRows>& sequences, int64_t first, int64_t count) {
+    const std::unique_ptr<Batch> batch = cache_.BatchOf(sequences, ops);
     ops->CausalAttention({.q = q_.view().Rows(first, count),
                           .num_heads = case_.num_heads,
                           .num_kv_heads = case_.num_kv_heads,
                           .head_dim = case_.head_dim,
                           .scale = 1.0f / std::sqrt(static_cast<float>(case_.head_dim)),
-                          .sequences = sequences,
+                          .batch = batch.get(),
                           .cache = cache_.layer(),
                           .out = out_.view().Rows(first, count)});
   }
@@ -237,9 +276,9 @@ class LatentProblem {
  public:
   LatentProblem(const AttentionCase& c, Ops* ops)
       : case_(c),
-        cache_(c.sequences, 0, 0, c.latent.kv_lora_rank + c.latent.qk_rope_head_dim),
-        q_(c.num_rows(), c.num_heads * head_dim(), 3, 2.0f, 1),
-        out_(c.num_rows(), c.num_heads * c.latent.v_head_dim, 1) {
+        cache_(c.sequences, 0, 0, c.latent.kv_lora_rank + c.latent.qk_rope_head_dim, ops),
+        q_(ops->device(), c.num_rows(), c.num_heads * head_dim(), 3, 2.0f, 1),
+        out_(ops->device(), c.num_rows(), c.num_heads * c.latent.v_head_dim, 1) {
     const LatentWeight::Dims& dims = c.latent;
     const int64_t rows = dims.num_heads * (dims.qk_nope_head_dim + dims.v_head_dim);
     weight_ =
@@ -293,10 +332,11 @@ class LatentProblem {
  private:
   int64_t head_dim() const { return case_.latent.qk_nope_head_dim + case_.latent.qk_rope_head_dim; }
   void Run(Ops* ops, const std::vector<SequenceRows>& sequences, int64_t first, int64_t count) {
+    const std::unique_ptr<Batch> batch = cache_.BatchOf(sequences, ops);
     ops->LatentAttention({.q = q_.view().Rows(first, count),
                           .weight = weight_.get(),
                           .scale = 1.0f / std::sqrt(static_cast<float>(head_dim())),
-                          .sequences = sequences,
+                          .batch = batch.get(),
                           .cache = cache_.layer(),
                           .out = out_.view().Rows(first, count)});
   }
@@ -327,10 +367,10 @@ inline std::vector<FullAttentionCase> FullAttentionTestCases() {
 
 class FullAttentionProblem {
  public:
-  explicit FullAttentionProblem(const FullAttentionCase& c)
+  FullAttentionProblem(const FullAttentionCase& c, Ops* ops)
       : case_(c),
-        qkv_(c.num_tiles * c.tokens, 3 * c.num_heads * c.head_dim, 3, 1.7f, 1),
-        out_(c.num_tiles * c.tokens, c.num_heads * c.head_dim, 1) {}
+        qkv_(ops->device(), c.num_tiles * c.tokens, 3 * c.num_heads * c.head_dim, 3, 1.7f, 1),
+        out_(ops->device(), c.num_tiles * c.tokens, c.num_heads * c.head_dim, 1) {}
 
   void Run(Ops* ops, int64_t first_tile, int64_t num_tiles) {
     const int64_t first = first_tile * case_.tokens;

@@ -114,10 +114,10 @@ class LinearProblem {
  public:
   LinearProblem(const LinearCase& c, Ops* ops)
       : case_(c),
-        x_(c.rows, c.in, 3, 1.0f, 1),
-        bias_(RandomFloats(c.out, 1.0f, 2)),
-        residual_(c.residual_rows, c.out, 1, 1.0f, 3),
-        out_(c.rows, c.out, 5) {
+        x_(ops->device(), c.rows, c.in, 3, 1.0f, 1),
+        bias_(RandomVector(ops->device(), c.out, 1.0f, 2)),
+        residual_(ops->device(), c.residual_rows, c.out, 1, 1.0f, 3),
+        out_(ops->device(), c.rows, c.out, 5) {
     // Outputs of a variance near 1, whatever `in` is.
     const float scale = 3.0f / std::sqrt(static_cast<float>(c.in));
     const Tensor weight = RandomTensor(c.dtype, {c.out, c.in}, scale, 4);
@@ -146,12 +146,12 @@ class LinearProblem {
     }
     ops->Linear({.x = x,
                  .weight = linear_.get(),
-                 .bias = case_.bias ? bias_.data() : nullptr,
+                 .bias = case_.bias ? &bias_ : nullptr,
                  .activation = case_.activation,
                  .residual = residual,
                  .out = out});
   }
-  Matrix x() const { return x_.view(); }
+  SpacedMatrix& x() { return x_; }
   std::span<const float> result() const { return out_.all(); }
 
   double flops() const {
@@ -167,7 +167,7 @@ class LinearProblem {
  private:
   const LinearCase case_;
   SpacedMatrix x_;
-  std::vector<float> bias_;
+  DeviceTensor bias_;
   SpacedMatrix residual_;
   SpacedMatrix out_;
   std::unique_ptr<LinearWeight> linear_;

@@ -51,29 +51,37 @@ class MoeProblem {
  public:
   MoeProblem(const MoeCase& c, Ops* ops)
       : case_(c),
-        x_(c.tokens, c.hidden, 3, 1.0f, 1),
-        residual_(c.tokens, c.hidden, 2, 1.0f, 2),
-        out_(c.tokens, c.hidden, 1) {
+        x_(ops->device(), c.tokens, c.hidden, 3, 1.0f, 1),
+        residual_(ops->device(), c.tokens, c.hidden, 2, 1.0f, 2),
+        out_(ops->device(), c.tokens, c.hidden, 1),
+        ids_(ops->device(), DType::kI32),
+        weights_(ops->device()) {
     const float up_scale = 3.0f / std::sqrt(static_cast<float>(c.hidden));
-    for (int e = 0; e < c.num_experts; ++e) AddExpert(c.width, up_scale, 10 + 3 * e, ops);
-    for (int e = 0; e < c.num_experts; ++e) {
-      experts_.push_back(
-          {gate_up_[static_cast<size_t>(e)].get(), down_[static_cast<size_t>(e)].get()});
-    }
-    if (c.shared_width > 0) {
-      AddExpert(c.shared_width, up_scale, 5, ops);
-      shared_ = {gate_up_.back().get(), down_.back().get()};
-    }
+    weight_ = ops->PackExperts({.num_experts = c.num_experts,
+                                .hidden = c.hidden,
+                                .width = c.width,
+                                .shared_width = c.shared_width},
+                               [&](int64_t index) {
+                                 const bool shared = index == c.num_experts;
+                                 MakeExpert(shared ? c.shared_width : c.width, up_scale,
+                                            shared ? 5 : static_cast<uint64_t>(10 + 3 * index));
+                                 return ExpertTensors{gate_.view(), up_.view(), down_.view()};
+                               });
     Choose();
+    choices_ = ids_.Resize(c.tokens, c.top_k);
+    choice_weights_ = weights_.Resize(c.tokens, c.top_k);
+    ops->device().CopyFromHost(choices_.data, reinterpret_cast<const std::byte*>(host_ids_.data()),
+                               host_ids_.size() * sizeof(int32_t));
+    ops->device().CopyFromHost(choice_weights_.data,
+                               reinterpret_cast<const std::byte*>(host_weights_.data()),
+                               host_weights_.size() * sizeof(float));
   }
 
   void Run(Ops* ops, int64_t first, int64_t count) {
     ops->Moe({.x = x_.view().Rows(first, count),
-              .top_k = case_.top_k,
-              .expert_ids = ids_.data() + first * case_.top_k,
-              .expert_weights = weights_.data() + first * case_.top_k,
-              .experts = experts_,
-              .shared = shared_,
+              .expert_ids = choices_.Rows(first, count),
+              .expert_weights = choice_weights_.Rows(first, count),
+              .weight = weight_.get(),
               .residual = residual_.view().Rows(first, count),
               .out = out_.view().Rows(first, count)});
   }
@@ -84,9 +92,9 @@ class MoeProblem {
   }
   // Weights of the experts that tokens [first, first + count) use.
   double bytes(int64_t first, int64_t count) const {
-    std::vector<bool> used(experts_.size());
+    std::vector<bool> used(static_cast<size_t>(case_.num_experts));
     for (int64_t i = first * case_.top_k; i < (first + count) * case_.top_k; ++i) {
-      used[static_cast<size_t>(ids_[static_cast<size_t>(i)])] = true;
+      used[static_cast<size_t>(host_ids_[static_cast<size_t>(i)])] = true;
     }
     const auto num_used = static_cast<double>(std::count(used.begin(), used.end(), true));
     return 3.0 * static_cast<double>(SizeOf(case_.dtype)) * static_cast<double>(case_.hidden) *
@@ -94,14 +102,11 @@ class MoeProblem {
   }
 
  private:
-  void AddExpert(int64_t width, float up_scale, int seed, Ops* ops) {
+  void MakeExpert(int64_t width, float up_scale, uint64_t seed) {
     const float down_scale = 3.0f / std::sqrt(static_cast<float>(width));
-    const auto s = static_cast<uint64_t>(seed);
-    gate_up_.push_back(ops->PackGatedLinear(
-        RandomTensor(case_.dtype, {width, case_.hidden}, up_scale, s).view(),
-        RandomTensor(case_.dtype, {width, case_.hidden}, up_scale, s + 1).view()));
-    down_.push_back(ops->PackLinear(
-        RandomTensor(case_.dtype, {case_.hidden, width}, down_scale, s + 2).view()));
+    gate_ = RandomTensor(case_.dtype, {width, case_.hidden}, up_scale, seed);
+    up_ = RandomTensor(case_.dtype, {width, case_.hidden}, up_scale, seed + 1);
+    down_ = RandomTensor(case_.dtype, {case_.hidden, width}, down_scale, seed + 2);
   }
   // top_k different experts a token, ascending, with weights in (0, 1).
   void Choose() {
@@ -117,8 +122,8 @@ class MoeProblem {
       }
       std::sort(order.begin(), order.begin() + case_.top_k);
       for (int k = 0; k < case_.top_k; ++k) {
-        ids_.push_back(order[static_cast<size_t>(k)]);
-        weights_.push_back(0.5f + random.Uniform(0.49f));
+        host_ids_.push_back(order[static_cast<size_t>(k)]);
+        host_weights_.push_back(0.5f + random.Uniform(0.49f));
       }
     }
   }
@@ -127,12 +132,12 @@ class MoeProblem {
   SpacedMatrix x_;
   SpacedMatrix residual_;
   SpacedMatrix out_;
-  std::vector<std::unique_ptr<GatedLinearWeight>> gate_up_;
-  std::vector<std::unique_ptr<LinearWeight>> down_;
-  std::vector<ExpertWeights> experts_;
-  ExpertWeights shared_;
-  std::vector<int32_t> ids_;
-  std::vector<float> weights_;
+  GrowingMatrix ids_, weights_;
+  Matrix choices_, choice_weights_;
+  Tensor gate_, up_, down_;  // of the expert that is packed
+  std::unique_ptr<MoeWeight> weight_;
+  std::vector<int32_t> host_ids_;
+  std::vector<float> host_weights_;
 };
 
 struct RouteCase {
@@ -167,10 +172,12 @@ class RouteProblem {
  public:
   RouteProblem(const RouteCase& c, Ops* ops)
       : case_(c),
-        x_(c.tokens, c.hidden, 3, 1.0f, 1),
-        bias_(RandomFloats(c.config.num_experts, 0.2f, 2)),
-        ids_(static_cast<size_t>(c.tokens * c.config.top_k), -1),
-        weights_(static_cast<size_t>(c.tokens * c.config.top_k)) {
+        x_(ops->device(), c.tokens, c.hidden, 3, 1.0f, 1),
+        bias_(RandomVector(ops->device(), c.config.num_experts, 0.2f, 2)),
+        ids_memory_(ops->device(), DType::kI32),
+        weights_memory_(ops->device()),
+        ids_(ids_memory_.Resize(c.tokens, c.config.top_k)),
+        weights_(weights_memory_.Resize(c.tokens, c.config.top_k)) {
     weight_ = ops->PackLinear(RandomTensor(c.dtype, {c.config.num_experts, c.hidden},
                                            3.0f / std::sqrt(static_cast<float>(c.hidden)), 3)
                                   .view());
@@ -179,20 +186,28 @@ class RouteProblem {
     const bool biased = case_.config.topk_method == TopkMethod::kNoAuxTc;
     ops->Route({.x = x_.view().Rows(first, count),
                 .weight = weight_.get(),
-                .correction_bias = biased ? bias_.data() : nullptr,
+                .correction_bias = biased ? &bias_ : nullptr,
                 .config = &case_.config,
-                .expert_ids = ids_.data() + first * case_.config.top_k,
-                .expert_weights = weights_.data() + first * case_.config.top_k});
+                .expert_ids = ids_.Rows(first, count),
+                .expert_weights = weights_.Rows(first, count)});
   }
-  const std::vector<int32_t>& ids() const { return ids_; }
-  const std::vector<float>& weights() const { return weights_; }
+  std::vector<int32_t> ids() const {
+    GrowingHostMatrix memory;
+    const auto ids = ToHostAs<int32_t>(ids_, memory);
+    return {ids.data, ids.data + ids.rows * ids.cols};
+  }
+  std::vector<float> weights() const {
+    GrowingHostMatrix memory;
+    const ConstHostMatrix weights = ToHost(ConstMatrix(weights_), memory);
+    return {weights.data, weights.data + weights.rows * weights.cols};
+  }
 
  private:
   const RouteCase case_;
   SpacedMatrix x_;
-  std::vector<float> bias_;
-  std::vector<int32_t> ids_;
-  std::vector<float> weights_;
+  DeviceTensor bias_;
+  GrowingMatrix ids_memory_, weights_memory_;
+  Matrix ids_, weights_;
   std::unique_ptr<LinearWeight> weight_;
 };
 

@@ -1,10 +1,12 @@
 // Reproducible inputs for tests and benchmarks: the same seed gives the same values everywhere.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include "runtime/tensor/device_tensor.h"
 #include "runtime/tensor/matrix.h"
 #include "runtime/tensor/tensor.h"
 
@@ -58,31 +60,61 @@ inline Tensor RandomTensor(DType dtype, const Shape& shape, float scale, uint64_
   return tensor;
 }
 
-// A matrix whose rows do not touch: `gap` unused floats after each. Owns its memory.
+inline DeviceTensor RandomVector(Device& device, int64_t count, float scale, uint64_t seed) {
+  return DeviceTensor(device, RandomTensor(DType::kF32, {count}, scale, seed).view());
+}
+
+// A matrix on a device whose rows do not touch: `gap` unused floats after each. Owns its memory.
 class SpacedMatrix {
  public:
-  SpacedMatrix(int64_t rows, int64_t cols, int64_t gap)
-      : values_(static_cast<size_t>(rows * (cols + gap)), kUnused),
-        view_(values_.data(), rows, cols, cols + gap) {}
-  SpacedMatrix(int64_t rows, int64_t cols, int64_t gap, float scale, uint64_t seed)
-      : SpacedMatrix(rows, cols, gap) {
-    RandomSource random(seed);
-    for (int64_t r = 0; r < rows; ++r) {
-      for (int64_t c = 0; c < cols; ++c) view_.row(r)[c] = random.Uniform(scale);
-    }
+  SpacedMatrix(Device& device, int64_t rows, int64_t cols, int64_t gap)
+      : buffer_(device.Allocate(static_cast<size_t>(rows * (cols + gap)) * sizeof(float))),
+        view_(&device, DType::kF32, buffer_.bytes(), rows, cols, cols + gap) {
+    Edit([&](HostMatrix all) { std::fill_n(all.data, rows * all.stride, kUnused); });
   }
+  SpacedMatrix(Device& device, int64_t rows, int64_t cols, int64_t gap, float scale, uint64_t seed)
+      : SpacedMatrix(device, rows, cols, gap) {
+    Edit([&](HostMatrix matrix) {
+      RandomSource random(seed);
+      for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t c = 0; c < cols; ++c) matrix.row(r)[c] = random.Uniform(scale);
+      }
+    });
+  }
+  // In the host's memory.
+  SpacedMatrix(int64_t rows, int64_t cols, int64_t gap)
+      : SpacedMatrix(HostMemory(), rows, cols, gap) {}
+  SpacedMatrix(int64_t rows, int64_t cols, int64_t gap, float scale, uint64_t seed)
+      : SpacedMatrix(HostMemory(), rows, cols, gap, scale, seed) {}
   SpacedMatrix(SpacedMatrix&&) = default;
   SpacedMatrix(const SpacedMatrix&) = delete;
 
   Matrix view() const { return view_; }
-  // Everything, gaps included.
-  std::span<const float> all() const { return values_; }
+  // Everything, gaps included: a copy, which the next call overwrites.
+  std::span<const float> all() const {
+    values_.resize(buffer_.size() / sizeof(float));
+    if (!values_.empty()) {
+      view_.device->CopyToHost(reinterpret_cast<std::byte*>(values_.data()), buffer_.bytes(),
+                               buffer_.size());
+    }
+    return values_;
+  }
+  // Calls edit(HostMatrix) with the values, and takes them back.
+  template <typename Function>
+  void Edit(const Function& edit) {
+    if (all().empty()) return;
+    edit(HostMatrix(values_.data(), view_.rows, view_.cols, view_.stride));
+    view_.device->CopyFromHost(buffer_.bytes(), reinterpret_cast<const std::byte*>(values_.data()),
+                               buffer_.size());
+    values_ = {};
+  }
 
   static constexpr float kUnused = -12345.0f;
 
  private:
-  std::vector<float> values_;
+  Buffer buffer_;
   Matrix view_;
+  mutable std::vector<float> values_;
 };
 
 }  // namespace vl2

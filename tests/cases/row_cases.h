@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <memory>
 #include <ostream>
 #include <vector>
 
@@ -30,38 +31,40 @@ inline std::vector<NormCase> NormTestCases() {
 // Both norms on the same inputs.
 class NormProblem {
  public:
-  explicit NormProblem(const NormCase& c)
-      : x_(c.rows, c.cols, 2, 1.0f, 1),
-        weight_(RandomFloats(c.cols, 1.0f, 2)),
-        bias_(RandomFloats(c.cols, 1.0f, 3)),
-        rms_(c.rows, c.cols, 1),
-        layer_(c.rows, c.cols, 4) {
-    for (int64_t r = 0; r < c.rows; ++r) {
-      for (int64_t i = 0; i < c.cols; ++i) x_.view().row(r)[i] += c.offset;
-    }
+  NormProblem(const NormCase& c, Ops* ops)
+      : x_(ops->device(), c.rows, c.cols, 2, 1.0f, 1),
+        weight_(RandomVector(ops->device(), c.cols, 1.0f, 2)),
+        bias_(RandomVector(ops->device(), c.cols, 1.0f, 3)),
+        rms_(ops->device(), c.rows, c.cols, 1),
+        layer_(ops->device(), c.rows, c.cols, 4) {
+    x_.Edit([&](HostMatrix x) {
+      for (int64_t r = 0; r < c.rows; ++r) {
+        for (int64_t i = 0; i < c.cols; ++i) x.row(r)[i] += c.offset;
+      }
+    });
   }
   void RunRms(Ops* ops, int64_t first, int64_t count) {
     ops->RmsNorm({.x = x_.view().Rows(first, count),
-                  .weight = weight_.data(),
+                  .weight = &weight_,
                   .eps = 1e-6f,
                   .out = rms_.view().Rows(first, count)});
   }
   void RunLayer(Ops* ops, int64_t first, int64_t count) {
     ops->LayerNorm({.x = x_.view().Rows(first, count),
-                    .weight = weight_.data(),
-                    .bias = bias_.data(),
+                    .weight = &weight_,
+                    .bias = &bias_,
                     .eps = 1e-6f,
                     .out = layer_.view().Rows(first, count)});
   }
   int64_t rows() const { return x_.view().rows; }
-  Matrix x() const { return x_.view(); }
+  SpacedMatrix& x() { return x_; }
   std::span<const float> rms() const { return rms_.all(); }
   std::span<const float> layer() const { return layer_.all(); }
 
  private:
   SpacedMatrix x_;
-  std::vector<float> weight_;
-  std::vector<float> bias_;
+  DeviceTensor weight_;
+  DeviceTensor bias_;
   SpacedMatrix rms_;
   SpacedMatrix layer_;
 };
@@ -100,28 +103,45 @@ class RotaryProblem {
  public:
   static constexpr int64_t kPositions = 500;
 
-  explicit RotaryProblem(const RotaryCase& c)
-      : case_(c), x_(c.tokens, c.num_heads * c.head_stride, 3, 1.0f, 1) {
-    table_.dim = c.dim;
+  RotaryProblem(const RotaryCase& c, Ops* ops)
+      : case_(c), x_(ops->device(), c.tokens, c.num_heads * c.head_stride, 3, 1.0f, 1) {
     RandomSource random(2);
+    Tensor cos(DType::kF32, {kPositions, c.dim / 2});
+    Tensor sin(DType::kF32, {kPositions, c.dim / 2});
     for (int64_t p = 0; p < kPositions; ++p) {
       for (int64_t i = 0; i < c.dim / 2; ++i) {
         const double angle = static_cast<double>(p) * std::pow(1e4, -2.0 * static_cast<double>(i) /
                                                                         static_cast<double>(c.dim));
-        table_.cos.push_back(static_cast<float>(std::cos(angle)));
-        table_.sin.push_back(static_cast<float>(std::sin(angle)));
+        cos.data<float>()[p * (c.dim / 2) + i] = static_cast<float>(std::cos(angle));
+        sin.data<float>()[p * (c.dim / 2) + i] = static_cast<float>(std::sin(angle));
       }
     }
+    table_ = {.dim = c.dim, .cos = ops->Upload(cos.view()), .sin = ops->Upload(sin.view())};
     for (int64_t t = 0; t < c.tokens; ++t) {
       positions_.push_back(static_cast<int32_t>(random.Below(kPositions)));
     }
   }
   void Run(Ops* ops, int64_t first, int64_t count) {
+    // Each row is a sequence of its own. The cache is not used.
+    const std::vector<int32_t> table(kPositions / kBlockTokens + 1, 0);
+    std::vector<SequenceRows> sequences;
+    for (int64_t row = 0; row < count; ++row) {
+      sequences.push_back({.first_row = row,
+                           .num_rows = 1,
+                           .first_position = positions_[static_cast<size_t>(first + row)],
+                           .block_table = table.data()});
+    }
+    const std::unique_ptr<Batch> batch = ops->NewBatch();
+    ops->SetBatch({.sequences = sequences,
+                   .ids = {},
+                   .logit_rows = {},
+                   .limits = {.num_blocks = 1, .max_positions = kPositions}},
+                  batch.get());
     ops->Rotary({.x = x_.view().Rows(first, count),
                  .num_heads = case_.num_heads,
                  .head_stride = case_.head_stride,
                  .offset = case_.offset,
-                 .positions = positions_.data() + first,
+                 .batch = batch.get(),
                  .table = &table_,
                  .layout = case_.layout});
   }

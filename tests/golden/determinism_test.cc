@@ -3,7 +3,7 @@
 
 #include "gtest/gtest.h"
 #include "runtime/checkpoint/checkpoint.h"
-#include "runtime/ops/ops.h"
+#include "runtime/ops/cpu/make_cpu_ops.h"
 #include "tools/golden_check/batch_runner.h"
 
 namespace vl2 {
@@ -22,11 +22,11 @@ std::vector<float> LogitsOf(const Checkpoint& checkpoint, const BatchShape& run)
   ThreadPool pool(run.num_threads);
   const std::unique_ptr<Ops> ops = MakeCpuOps(&pool);
   const auto model = LanguageModel::Load(checkpoint, *ops);
-  std::vector<GrowingMatrix> memory(static_cast<size_t>(1 + run.num_others));
-  std::vector<ConstMatrix> prompts;
+  std::vector<GrowingHostMatrix> memory(static_cast<size_t>(1 + run.num_others));
+  std::vector<ConstHostMatrix> prompts;
   uint32_t seed = 7;
   for (size_t i = 0; i < memory.size(); ++i) {
-    const Matrix prompt =
+    const HostMatrix prompt =
         memory[i].Resize(i == 0 ? 211 : 90 + 17 * static_cast<int64_t>(i), model->hidden());
     for (int64_t j = 0; j < prompt.rows * prompt.cols; ++j) {
       seed = seed * 1664525u + 1013904223u;

@@ -3,6 +3,8 @@
 #include <thread>
 
 #include "gtest/gtest.h"
+#include "runtime/ops/cpu/make_cpu_ops.h"
+#include "tests/cases/test_device.h"
 #include "tools/golden_check/checks.h"
 
 namespace vl2 {
@@ -41,6 +43,21 @@ TEST(Golden, InBatches) {
   ExpectAllPass(options, 80, 3);
   options.chunk = 37;
   ExpectAllPass(options, 80, 3);
+}
+
+// Nothing above the operations touches a device's memory: here it may not.
+TEST(Golden, MemoryThatTheHostMayNotRead) {
+  TestDevice device(TestDevice::Access::kInsideOperations);
+  GoldenOptions options = Options();
+  options.make_ops = [&](ThreadPool* pool) {
+    return std::make_unique<GuardedOps>(MakeCpuOps(pool, device), device);
+  };
+  options.filter = "outputs/small_mla";
+  options.batch = 2;
+  options.chunk = 37;
+  ExpectAllPass(options, 20);
+  options.filter = "outputs/tiny_mha";
+  ExpectAllPass(options, 20);
 }
 
 // The forms that no published checkpoint uses, as tools/golden_oracle computes them.

@@ -14,7 +14,9 @@
 #include "runtime/base/status.h"
 #include "runtime/base/usage.h"
 #include "runtime/checkpoint/checkpoint.h"
+#include "runtime/ops/make_ops.h"
 #include "tools/golden_check/batch_runner.h"
+#include "vision_service/image/tile.h"
 #include "vision_service/model/vision_encoder.h"
 
 ABSL_FLAG(int64_t, tokens, 100, "Tokens of the prompt.");
@@ -48,17 +50,23 @@ Outputs Run(const Checkpoint& checkpoint, const std::string& ops_name, ThreadPoo
   if (absl::GetFlag(FLAGS_vision)) {
     const auto vision = VisionEncoder::Load(checkpoint, *ops);
     const int64_t side = vision->image_size();
-    const std::vector<float> tile = SomeValues(3 * side * side, 1);
-    outputs.embeddings.resize(
-        static_cast<size_t>(vision->embeddings_per_tile() * vision->hidden()));
-    const float* const pixels = tile.data();
-    vision->Encode(std::span(&pixels, 1), Matrix(outputs.embeddings.data(),
-                                                 vision->embeddings_per_tile(), vision->hidden()));
+    std::vector<uint8_t> tile;
+    for (const float value : SomeValues(3 * side * side, 1)) {
+      tile.push_back(static_cast<uint8_t>((value + 1) * 127.5f));
+    }
+    const uint8_t* const pixels = tile.data();
+    const PixelNormalizer normalizer({0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}, true);
+    GrowingMatrix memory(ops->device());
+    GrowingHostMatrix host_memory;
+    const Matrix out = memory.Resize(vision->embeddings_per_tile(), vision->hidden());
+    vision->Encode(std::span(&pixels, 1), normalizer.table(), out);
+    const ConstHostMatrix values = ToHost(ConstMatrix(out), host_memory);
+    outputs.embeddings.assign(values.data, values.data + values.rows * values.cols);
   }
   const auto language = LanguageModel::Load(checkpoint, *ops);
   const int64_t num_tokens = absl::GetFlag(FLAGS_tokens);
   const std::vector<float> prompt = SomeValues(num_tokens * language->hidden(), 2);
-  BatchRunner runner(*language, {ConstMatrix(prompt.data(), num_tokens, language->hidden())}, 0,
+  BatchRunner runner(*language, {ConstHostMatrix(prompt.data(), num_tokens, language->hidden())}, 0,
                      absl::GetFlag(FLAGS_new_tokens));
   const std::vector<int64_t> watched = {0, num_tokens / 2, num_tokens - 1};
   runner.Run(watched, nullptr, {}, [&](size_t, std::span<const float> logits) {

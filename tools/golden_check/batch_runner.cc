@@ -4,13 +4,18 @@
 
 namespace vl2 {
 
-BatchRunner::BatchRunner(LanguageModel& model, std::vector<ConstMatrix> prompts, int64_t chunk,
+BatchRunner::BatchRunner(LanguageModel& model, std::vector<ConstHostMatrix> prompts, int64_t chunk,
                          int64_t num_new_tokens)
-    : model_(model), chunk_(chunk), num_new_tokens_(num_new_tokens) {
+    : model_(model),
+      chunk_(chunk),
+      num_new_tokens_(num_new_tokens),
+      batch_(model.ops().NewBatch()),
+      x_memory_(model.ops().device()),
+      logits_memory_(model.ops().device()) {
   // Blocks are dealt in turns, so that no sequence's blocks lie side by side.
   int64_t num_blocks = 0;
   int64_t longest = 0;
-  for (const ConstMatrix& prompt : prompts) {
+  for (const ConstHostMatrix& prompt : prompts) {
     sequences_.push_back({.inputs = prompt, .generated = {}, .block_table = {}});
     longest = std::max(longest, BlocksFor(prompt.rows + num_new_tokens));
   }
@@ -21,7 +26,7 @@ BatchRunner::BatchRunner(LanguageModel& model, std::vector<ConstMatrix> prompts,
       }
     }
   }
-  cache_ = std::make_unique<KvCache>(model.config(), num_blocks);
+  cache_ = model.MakeCache(num_blocks);
 }
 
 void BatchRunner::Run(
@@ -57,21 +62,15 @@ bool BatchRunner::Step(
   }
   if (rows.empty()) return false;
 
-  GrowingMatrix x_memory;
-  const Matrix x = x_memory.Resize(num_tokens, model_.hidden());
+  // Prompt rows are given as vectors; any id stands for them.
+  std::vector<int32_t> ids(static_cast<size_t>(num_tokens), 0);
   std::vector<int32_t> logit_rows;
   std::vector<int64_t> watched_here;  // indices into watched
   for (size_t i = 0; i < rows.size(); ++i) {
     const Sequence& sequence = sequences_[owner[i]];
     const SequenceRows& part = rows[i];
-    const Matrix target = x.Rows(part.first_row, part.num_rows);
-    if (part.first_position < part.num_prompt) {
-      for (int64_t r = 0; r < part.num_rows; ++r) {
-        const float* from = sequence.inputs.row(part.first_position + r);
-        std::copy(from, from + x.cols, target.row(r));
-      }
-    } else {
-      model_.Embed(std::span(&sequence.generated.back(), 1), target);
+    if (part.first_position >= part.num_prompt) {
+      ids[static_cast<size_t>(part.first_row)] = sequence.generated.back();
     }
     if (owner[i] == 0) {
       for (size_t w = 0; w < watched.size(); ++w) {
@@ -87,15 +86,21 @@ bool BatchRunner::Step(
   }
   if (before_step) before_step(owner[0] == 0 ? &rows[0] : nullptr, watched_here);
 
+  model_.SetBatch(rows, ids, logit_rows, *cache_, batch_.get());
+  const Matrix x = x_memory_.Resize(num_tokens, model_.hidden());
+  model_.Embed(*batch_, x);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const SequenceRows& part = rows[i];
+    if (part.first_position >= part.num_prompt) continue;
+    model_.ops().WriteRows(
+        {.values = sequences_[owner[i]].inputs.Rows(part.first_position, part.num_rows),
+         .out = x.Rows(part.first_row, part.num_rows)});
+  }
   const int64_t vocab = model_.vocab_size();
-  std::vector<float> logits(logit_rows.size() * static_cast<size_t>(vocab));
-  const Matrix logits_view(logits.data(), static_cast<int64_t>(logit_rows.size()), vocab);
-  model_.Forward({.x = x,
-                  .sequences = rows,
-                  .cache = cache_.get(),
-                  .logit_rows = logit_rows,
-                  .logits = logits_view,
-                  .tap = tap});
+  const Matrix logits = logits_memory_.Resize(static_cast<int64_t>(logit_rows.size()), vocab);
+  model_.Forward(
+      {.batch = batch_.get(), .x = x, .cache = cache_.get(), .logits = logits, .tap = tap});
+  const HostMatrix logits_view = ToHost(logits, host_logits_);
 
   for (size_t w = 0; w < watched_here.size(); ++w) {
     const float* from = logits_view.row(static_cast<int64_t>(w));

@@ -18,7 +18,7 @@ namespace vl2 {
 class BatchRunner {
  public:
   struct Sequence {
-    ConstMatrix inputs;              // [num_prompt, hidden], the prompt's input vectors
+    ConstHostMatrix inputs;          // [num_prompt, hidden], the prompt's input vectors
     std::vector<int32_t> generated;  // greedy continuation so far
     std::vector<int32_t> block_table;
     int64_t num_done = 0;  // positions whose keys are in the cache
@@ -27,7 +27,7 @@ class BatchRunner {
   using OnLogits = std::function<void(size_t sequence, std::span<const float> logits)>;
 
   // `chunk`: prompt tokens per step and sequence, 0 for all at once.
-  BatchRunner(LanguageModel& model, std::vector<ConstMatrix> prompts, int64_t chunk,
+  BatchRunner(LanguageModel& model, std::vector<ConstHostMatrix> prompts, int64_t chunk,
               int64_t num_new_tokens);
 
   // Runs until every sequence has its new tokens. `watched` positions of sequence 0 get logits too;
@@ -39,7 +39,7 @@ class BatchRunner {
   // Logits of the watched positions, [watched.size(), vocab].
   const std::vector<float>& watched_logits() const { return watched_logits_; }
   const Sequence& sequence(size_t index) const { return sequences_[index]; }
-  const KvCache& cache() const { return *cache_; }
+  const PagedCache& cache() const { return *cache_; }
 
  private:
   bool Step(std::span<const int64_t> watched, Tap* tap,
@@ -50,7 +50,10 @@ class BatchRunner {
   const int64_t chunk_;
   const int64_t num_new_tokens_;
   std::vector<Sequence> sequences_;
-  std::unique_ptr<KvCache> cache_;
+  std::unique_ptr<PagedCache> cache_;
+  const std::unique_ptr<Batch> batch_;
+  GrowingMatrix x_memory_, logits_memory_;
+  GrowingHostMatrix host_logits_;
   std::vector<float> watched_logits_;
 };
 

@@ -8,12 +8,13 @@
 #include "runtime/base/json.h"
 #include "runtime/base/status.h"
 #include "runtime/checkpoint/checkpoint.h"
-#include "runtime/ops/rounding_ops.h"
+#include "runtime/ops/make_ops.h"
 #include "tools/golden_check/batch_runner.h"
 #include "tools/golden_check/checks.h"
 #include "tools/golden_check/golden_file.h"
 #include "tools/golden_check/golden_tap.h"
 #include "tools/golden_check/prepared_case.h"
+#include "tools/golden_check/rounding_ops.h"
 #include "vision_service/model/tile_assembler.h"
 #include "vision_service/model/vision_encoder.h"
 
@@ -47,8 +48,8 @@ struct LoadedModel {
 struct CaseInputs {
   std::string name;
   PreparedCase prepared;
-  GrowingMatrix memory;
-  Matrix embeds;  // [tokens, hidden]
+  GrowingHostMatrix memory;
+  HostMatrix embeds;  // [tokens, hidden]
   VisionTap tap;
 };
 
@@ -56,7 +57,11 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const GoldenOptions& opti
                                                        const std::string& name, ThreadPool& pool) {
   auto model = std::make_unique<LoadedModel>();
   VL2_ASSIGN_OR_RETURN(model->checkpoint, Checkpoint::Open(options.dir + "/checkpoints/" + name));
-  VL2_ASSIGN_OR_RETURN(model->ops, MakeOps(options.ops, &pool));
+  if (options.make_ops) {
+    model->ops = options.make_ops(&pool);
+  } else {
+    VL2_ASSIGN_OR_RETURN(model->ops, MakeOps(options.ops, &pool));
+  }
   if (options.activations == "bf16") model->ops = MakeRoundingOps(std::move(model->ops));
   model->vision = VisionEncoder::Load(*model->checkpoint, *model->ops);
   model->language = LanguageModel::Load(*model->checkpoint, *model->ops);
@@ -89,29 +94,41 @@ absl::Status ListVisionRows(const GoldenFile& golden, const ModelConfig& config,
   return absl::OkStatus();
 }
 
+// The input vectors of `ids`: as rows of one sequence, whose cache is not used.
+void EmbedText(LanguageModel& model, const std::vector<int32_t>& ids, HostMatrix out) {
+  const std::unique_ptr<PagedCache> cache = model.MakeCache(1);
+  const std::vector<int32_t> table(static_cast<size_t>(BlocksFor(out.rows)), 0);
+  const SequenceRows rows = {
+      .num_rows = out.rows, .num_prompt = out.rows, .block_table = table.data()};
+  const std::unique_ptr<Batch> batch = model.ops().NewBatch();
+  model.SetBatch(std::span(&rows, 1), ids, {}, *cache, batch.get());
+  GrowingMatrix device_memory(model.ops().device());
+  GrowingHostMatrix host_memory;
+  const Matrix embedded = device_memory.Resize(out.rows, out.cols);
+  model.Embed(*batch, embedded);
+  const ConstHostMatrix values = ToHost(ConstMatrix(embedded), host_memory);
+  std::copy_n(values.data, out.rows * out.cols, out.data);
+}
+
 // Encodes the case's tiles and lays text and image vectors out as the prompt says.
 void EmbedCase(LoadedModel& model, CaseInputs& inputs) {
   const PreparedCase& prepared = inputs.prepared;
   const ModelConfig& config = model.checkpoint->config();
   const auto num_tokens = static_cast<int64_t>(prepared.layout.input_ids.size());
   inputs.embeds = inputs.memory.Resize(num_tokens, model.language->hidden());
-  model.language->Embed(prepared.layout.input_ids, inputs.embeds);
+  EmbedText(*model.language, prepared.layout.input_ids, inputs.embeds);
   if (prepared.tiles.empty()) return;
 
   const PixelNormalizer normalizer = model.processor.normalizer();
-  const int64_t side = config.vision_config.image_size;
-  std::vector<std::vector<float>> pixels;
-  std::vector<const float*> tiles;
-  for (const Tile& tile : prepared.tiles) {
-    pixels.emplace_back(static_cast<size_t>(3 * side * side));
-    NormalizeTile(tile, normalizer, pixels.back().data());
-    tiles.push_back(pixels.back().data());
-  }
+  std::vector<const uint8_t*> tiles;
+  for (const Tile& tile : prepared.tiles) tiles.push_back(tile.data());
   const int64_t per_tile = model.vision->embeddings_per_tile();
-  GrowingMatrix encoded_memory;
-  const Matrix encoded =
-      encoded_memory.Resize(static_cast<int64_t>(tiles.size()) * per_tile, model.vision->hidden());
-  model.vision->Encode(tiles, encoded, &inputs.tap);
+  GrowingMatrix device_memory(model.ops->device());
+  GrowingHostMatrix host_memory;
+  const Matrix out =
+      device_memory.Resize(static_cast<int64_t>(tiles.size()) * per_tile, model.vision->hidden());
+  model.vision->Encode(tiles, normalizer.table(), out, &inputs.tap);
+  const ConstHostMatrix encoded = ToHost(ConstMatrix(out), host_memory);
 
   int64_t next_tile = 0;
   int64_t token = 0;
@@ -120,11 +137,11 @@ void EmbedCase(LoadedModel& model, CaseInputs& inputs) {
                             model.vision->view_seperator());
     // Backwards, so that a fault in the readiness logic shows.
     for (int64_t tile = assembler.num_tiles() - 1; tile >= 0; --tile) {
-      assembler.AddTile(tile, ConstMatrix(encoded).Rows((next_tile + tile) * per_tile, per_tile));
+      assembler.AddTile(tile, encoded.Rows((next_tile + tile) * per_tile, per_tile));
     }
     VL2_CHECK(assembler.complete());
     next_tile += assembler.num_tiles();
-    const ConstMatrix image = assembler.embeddings();
+    const ConstHostMatrix image = assembler.embeddings();
     for (int64_t i = 0; i < image.rows; ++token) {
       if (prepared.layout.image_mask[static_cast<size_t>(token)] == 0) continue;
       std::copy_n(image.row(i++), image.cols, inputs.embeds.row(token));
@@ -197,7 +214,7 @@ void CompareLanguage(const std::string& item, const GoldenOptions& options,
     report.Check(item, "positions", false, Message(positions.status()));
     return;
   }
-  std::vector<ConstMatrix> prompts;
+  std::vector<ConstHostMatrix> prompts;
   for (const CaseInputs* inputs : batch) prompts.push_back(inputs->embeds);
   BatchRunner runner(*model.language, prompts, options.chunk,
                      static_cast<int64_t>(greedy_ids->size()));
@@ -225,7 +242,7 @@ void CompareLanguage(const std::string& item, const GoldenOptions& options,
       const size_t dot = name.find('.', 11);
       const int64_t layer = std::stoll(name.substr(11, dot - 11));
       const std::string kind = name.substr(dot + 1);
-      auto rows = ReadCacheRows(model.language->config(), runner.cache().layer(layer),
+      auto rows = ReadCacheRows(model.language->config(), *model.ops, runner.cache(), layer,
                                 runner.sequence(0).block_table, *positions);
       report.Compare(item, name, *golden.Floats(name), rows[kind], CacheTolerance(kind));
     }

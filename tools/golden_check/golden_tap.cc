@@ -6,7 +6,7 @@
 
 namespace vl2 {
 
-void VisionTap::OnMatrix(std::string_view name, ConstMatrix matrix) {
+void VisionTap::OnMatrix(std::string_view name, ConstHostMatrix matrix) {
   const auto wanted = rows.find(name);
   if (wanted == rows.end()) return;
   std::vector<float>& kept = values[std::string(name)];
@@ -32,7 +32,7 @@ void LanguageTap::ForWatched(const Visit& visit) const {
   }
 }
 
-void LanguageTap::OnMatrix(std::string_view name, ConstMatrix matrix) {
+void LanguageTap::OnMatrix(std::string_view name, ConstHostMatrix matrix) {
   std::vector<float>& kept = values[std::string(name)];
   const auto cols = static_cast<size_t>(matrix.cols);
   kept.resize(watched_.size() * cols, 0.0f);
@@ -49,44 +49,47 @@ void LanguageTap::OnMatrix(std::string_view name, ConstMatrix matrix) {
   });
 }
 
-void LanguageTap::OnExperts(int64_t layer, const int32_t* ids, const float* weights,
-                            int64_t /*tokens*/, int top_k) {
-  const auto k = static_cast<size_t>(top_k);
+void LanguageTap::OnExperts(int64_t layer, MatrixView<const int32_t> ids, ConstHostMatrix weights) {
+  const auto k = static_cast<size_t>(ids.cols);
   std::vector<int64_t>& kept_ids = experts[Cat("router.layer", layer, ".expert_ids")];
   std::vector<float>& kept_weights = values[Cat("router.layer", layer, ".weights")];
   kept_ids.resize(watched_.size() * k, -1);
   kept_weights.resize(watched_.size() * k, 0.0f);
   ForWatched([&](size_t w, int64_t row) {
-    std::copy_n(ids + row * top_k, k, kept_ids.begin() + static_cast<int64_t>(w * k));
-    std::copy_n(weights + row * top_k, k, kept_weights.begin() + static_cast<int64_t>(w * k));
+    std::copy_n(ids.row(row), k, kept_ids.begin() + static_cast<int64_t>(w * k));
+    std::copy_n(weights.row(row), k, kept_weights.begin() + static_cast<int64_t>(w * k));
   });
 }
 
-std::map<std::string, std::vector<float>> ReadCacheRows(const LanguageConfig& config,
-                                                        const PagedLayer& layer,
+std::map<std::string, std::vector<float>> ReadCacheRows(const LanguageConfig& config, Ops& ops,
+                                                        const PagedCache& cache, int64_t layer,
                                                         std::span<const int32_t> block_table,
                                                         std::span<const int64_t> positions) {
+  const auto num_rows = static_cast<int64_t>(positions.size());
+  const int64_t width = cache.shape().key_width();
+  GrowingHostMatrix keys_memory;
+  GrowingHostMatrix values_memory;
+  const HostMatrix keys = keys_memory.Resize(num_rows, width);
+  const HostMatrix values = values_memory.Resize(num_rows, width);
+  ops.ReadCache({.cache = &cache,
+                 .layer = layer,
+                 .block_table = block_table,
+                 .positions = positions,
+                 .keys = keys,
+                 .values = values});
   std::map<std::string, std::vector<float>> rows;
-  for (const int64_t position : positions) {
-    const float* block = layer.block(block_table[static_cast<size_t>(position / kBlockTokens)]);
-    const int64_t slot = position % kBlockTokens;
-    if (config.use_mla) {
-      const float* row = block + slot * (config.kv_lora_rank + config.qk_rope_head_dim);
-      auto& latent = rows["kv_latent"];
-      latent.insert(latent.end(), row, row + config.kv_lora_rank);
-      auto& k_pe = rows["k_pe"];
-      row += config.kv_lora_rank;
-      k_pe.insert(k_pe.end(), row, row + config.qk_rope_head_dim);
-      continue;
+  const auto add = [&](const char* name, const HostMatrix& part) {
+    std::vector<float>& all = rows[name];
+    for (int64_t r = 0; r < part.rows; ++r) {
+      all.insert(all.end(), part.row(r), part.row(r) + part.cols);
     }
-    const int64_t dim = config.qk_head_dim();
-    const float* values = block + config.num_key_value_heads * dim * kBlockTokens;
-    for (int64_t h = 0; h < config.num_key_value_heads; ++h) {
-      for (int64_t d = 0; d < dim; ++d) {
-        rows["key"].push_back(block[(h * dim + d) * kBlockTokens + slot]);
-        rows["value"].push_back(values[(h * kBlockTokens + slot) * dim + d]);
-      }
-    }
+  };
+  if (config.use_mla) {
+    add("kv_latent", keys.Cols(0, config.kv_lora_rank));
+    add("k_pe", keys.Cols(config.kv_lora_rank, config.qk_rope_head_dim));
+  } else {
+    add("key", keys);
+    add("value", values);
   }
   return rows;
 }

@@ -8,8 +8,9 @@
 #include <string_view>
 #include <vector>
 
-#include "lm_service/kv_cache/kv_cache.h"
+#include "runtime/checkpoint/config.h"
 #include "runtime/nn/tap.h"
+#include "runtime/ops/ops.h"
 
 namespace vl2 {
 
@@ -20,8 +21,8 @@ class VisionTap : public Tap {
   std::map<std::string, std::vector<int64_t>, std::less<>> rows;
   std::map<std::string, std::vector<float>, std::less<>> values;
 
-  void OnMatrix(std::string_view name, ConstMatrix matrix) override;
-  void OnExperts(int64_t, const int32_t*, const float*, int64_t, int) override {}
+  void OnMatrix(std::string_view name, ConstHostMatrix matrix) override;
+  void OnExperts(int64_t, MatrixView<const int32_t>, ConstHostMatrix) override {}
 };
 
 // Keeps the rows of sequence 0's watched positions over all steps: values[name] is
@@ -34,9 +35,8 @@ class LanguageTap : public Tap {
   // positions whose logits the step gives.
   void BeginStep(const SequenceRows* rows, std::span<const int64_t> watched_logits);
 
-  void OnMatrix(std::string_view name, ConstMatrix matrix) override;
-  void OnExperts(int64_t layer, const int32_t* ids, const float* weights, int64_t tokens,
-                 int top_k) override;
+  void OnMatrix(std::string_view name, ConstHostMatrix matrix) override;
+  void OnExperts(int64_t layer, MatrixView<const int32_t> ids, ConstHostMatrix weights) override;
 
   std::map<std::string, std::vector<float>, std::less<>> values;
   std::map<std::string, std::vector<int64_t>, std::less<>> experts;
@@ -53,8 +53,8 @@ class LanguageTap : public Tap {
 
 // Rows of the cache at `positions`: "key" and "value" [positions, kv_heads · head_dim], or
 // "kv_latent" [positions, rank] and "k_pe" [positions, rope].
-std::map<std::string, std::vector<float>> ReadCacheRows(const LanguageConfig& config,
-                                                        const PagedLayer& layer,
+std::map<std::string, std::vector<float>> ReadCacheRows(const LanguageConfig& config, Ops& ops,
+                                                        const PagedCache& cache, int64_t layer,
                                                         std::span<const int32_t> block_table,
                                                         std::span<const int64_t> positions);
 

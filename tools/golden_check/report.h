@@ -34,8 +34,8 @@ class Report {
   void Absent(const std::string& item);
 
   // Prints the total, and a digest of all numbers that were compared: equal digests of two builds
-  // on one machine mean that nothing has changed by a bit. Returns the exit status: 0 when something
-  // was found and nothing missed.
+  // on one machine mean that nothing has changed by a bit. Returns the exit status: 0 when
+  // something was found and nothing missed.
   int Finish();
 
   int num_items() const { return num_items_; }

@@ -17,6 +17,7 @@
 #include "runtime/base/status.h"
 #include "runtime/base/usage.h"
 #include "runtime/checkpoint/checkpoint.h"
+#include "runtime/ops/make_ops.h"
 #include "text/chat_template.h"
 #include "text/incremental_detokenizer.h"
 #include "text/tokenizer.h"
@@ -126,15 +127,13 @@ absl::StatusOr<EncodedImage> EncodeImage(Loaded& loaded, const std::string& path
       plan.tiles_wide, plan.tiles_high, loaded.checkpoint->config().tile_side(),
       loaded.vision->image_newline(), loaded.vision->view_seperator());
   const PixelNormalizer normalizer = loaded.processor.normalizer();
-  const int64_t side = loaded.vision->image_size();
-  std::vector<float> pixels(static_cast<size_t>(3 * side * side));
-  GrowingMatrix memory;
+  GrowingMatrix memory(loaded.ops->device());
+  GrowingHostMatrix host_memory;
   const Matrix out = memory.Resize(loaded.vision->embeddings_per_tile(), loaded.vision->hidden());
   for (size_t i = 0; i < tiles.size(); ++i) {
-    NormalizeTile(tiles[i], normalizer, pixels.data());
-    const float* const tile = pixels.data();
-    loaded.vision->Encode(std::span(&tile, 1), out);
-    encoded.assembler->AddTile(static_cast<int64_t>(i), out);
+    const uint8_t* const tile = tiles[i].data();
+    loaded.vision->Encode(std::span(&tile, 1), normalizer.table(), out);
+    encoded.assembler->AddTile(static_cast<int64_t>(i), ToHost(ConstMatrix(out), host_memory));
   }
   const double encode_ms = MillisecondsSince(begin);
   const auto num_tiles = static_cast<double>(tiles.size());
@@ -194,7 +193,7 @@ absl::Status Generate(Loaded& loaded, const GenerateRequest& request,
   const auto sink = std::make_shared<PrintingSink>(*loaded.tokenizer);
   VL2_ASSIGN_OR_RETURN(const Submitted submitted, engine->Submit(request, sink));
   for (size_t i = 0; i < images.size(); ++i) {
-    const ConstMatrix rows = images[i].assembler->embeddings();
+    const ConstHostMatrix rows = images[i].assembler->embeddings();
     VL2_RETURN_IF_ERROR(
         engine->AddEmbeddings(submitted.id, static_cast<int>(i), 0,
                               std::vector<float>(rows.data, rows.data + rows.rows * rows.cols)));

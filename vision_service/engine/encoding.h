@@ -69,7 +69,7 @@ struct Encoding {
   Clock::time_point first_cut, first_taken;
 
   int64_t num_bytes() const {
-    const ConstMatrix rows = assembler.embeddings();
+    const ConstHostMatrix rows = assembler.embeddings();
     return rows.rows * rows.cols * static_cast<int64_t>(sizeof(float));
   }
 };

@@ -83,6 +83,7 @@ VisionEngine::VisionEngine(const VisionEngineOptions& options, const ImageProces
       normalizer_(config.normalizer()),
       encoder_(encoder),
       hidden_(encoder.hidden()),
+      out_memory_(encoder.ops().device()),
       held_images_({.max_images = options.max_held_images,
                     .max_bytes = options.max_held_bytes,
                     .max_request_bytes = options.max_request_decoded_bytes,
@@ -218,17 +219,13 @@ void VisionEngine::RunEncoder() {
 
 void VisionEngine::EncodeTiles(std::vector<TakenTile>& taken) {
   const auto num_tiles = static_cast<int64_t>(taken.size());
-  const int64_t side = encoder_.image_size();
-  const Matrix pixels = pixels_memory_.Resize(num_tiles, 3 * side * side);
-  std::vector<const float*> tiles;
-  for (int64_t i = 0; i < num_tiles; ++i) {
-    NormalizeTile(taken[static_cast<size_t>(i)].tile, normalizer_, pixels.row(i));
-    tiles.push_back(pixels.row(i));
-  }
+  std::vector<const uint8_t*> tiles;
+  for (const TakenTile& each : taken) tiles.push_back(each.tile.data());
   const int64_t per_tile = encoder_.embeddings_per_tile();
   const Matrix out = out_memory_.Resize(num_tiles * per_tile, hidden_);
   const Clock::time_point begin = Clock::now();
-  encoder_.Encode(tiles, out);
+  encoder_.Encode(tiles, normalizer_.table(), out);
+  const ConstHostMatrix embeddings = ToHost(ConstMatrix(out), host_memory_);
   const Clock::time_point end = Clock::now();
   TakeSpeed(num_tiles, Milliseconds(begin, end) / 1000);
 
@@ -244,7 +241,7 @@ void VisionEngine::EncodeTiles(std::vector<TakenTile>& taken) {
       subscribers = subscribers_[&encoding];
     }
     // Readers look only below num_ready, which this does not touch.
-    encoding.assembler.AddTile(tile.index, out.Rows(i * per_tile, per_tile));
+    encoding.assembler.AddTile(tile.index, embeddings.Rows(i * per_tile, per_tile));
     {
       MutexLock lock(&mutex_);
       if (encoding.ended) continue;
@@ -274,12 +271,11 @@ void VisionEngine::TakeSpeed(int64_t num_tiles, double seconds) {
 
 void VisionEngine::Calibrate() {
   const int64_t side = encoder_.image_size();
-  const Matrix pixels = pixels_memory_.Resize(1, 3 * side * side);
-  std::fill_n(pixels.row(0), 3 * side * side, 0.0f);
+  const std::vector<uint8_t> black(static_cast<size_t>(3 * side * side), uint8_t{0});
   const Matrix out = out_memory_.Resize(encoder_.embeddings_per_tile(), hidden_);
   const Clock::time_point begin = Clock::now();
-  const float* const tile = pixels.row(0);
-  encoder_.Encode({&tile, 1}, out);
+  const uint8_t* const tile = black.data();
+  encoder_.Encode({&tile, 1}, normalizer_.table(), out);
   TakeSpeed(1, Milliseconds(begin, Clock::now()) / 1000);
 }
 

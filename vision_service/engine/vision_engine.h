@@ -97,7 +97,7 @@ class EncodeSubscription {
   ~EncodeSubscription();
   // Embeddings [0, num_ready()) are final and may be read through embeddings().
   int64_t num_ready() const { return encoding_->num_ready.load(std::memory_order_acquire); }
-  ConstMatrix embeddings() const { return encoding_->assembler.embeddings(); }
+  ConstHostMatrix embeddings() const { return encoding_->assembler.embeddings(); }
   int num_encoded_tiles() const { return encoding_->num_encoded_tiles; }
   int num_tiles() const { return encoding_->job.plan.num_tiles; }
   bool from_cache() const { return from_cache_; }
@@ -188,7 +188,9 @@ class VisionEngine {
   const PixelNormalizer normalizer_;
   VisionEncoder& encoder_;
   const int64_t hidden_;
-  GrowingMatrix pixels_memory_, out_memory_;  // of the engine thread
+  // Of the engine thread.
+  GrowingMatrix out_memory_;
+  GrowingHostMatrix host_memory_;
   HeldImages held_images_;
 
   mutable Mutex mutex_;

@@ -41,6 +41,8 @@ class PixelNormalizer {
   float operator()(int channel, uint8_t byte) const {
     return table_[static_cast<size_t>(channel)][byte];
   }
+  // [channel][byte]
+  const std::array<std::array<float, 256>, 3>& table() const { return table_; }
 
  private:
   std::array<std::array<float, 256>, 3> table_;

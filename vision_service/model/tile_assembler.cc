@@ -21,7 +21,7 @@ TileAssembler::TileAssembler(int64_t tiles_wide, int64_t tiles_high, int64_t til
             data_.begin() + side_ * (side_ + 1) * hidden_);
 }
 
-void TileAssembler::CopyLines(ConstMatrix tile, int64_t first, int64_t line_stride) {
+void TileAssembler::CopyLines(ConstHostMatrix tile, int64_t first, int64_t line_stride) {
   for (int64_t line = 0; line < side_; ++line) {
     for (int64_t column = 0; column < side_; ++column) {
       const float* from = tile.row(line * side_ + column);
@@ -38,7 +38,7 @@ void TileAssembler::AddNewlines(int64_t first, int64_t num_lines, int64_t line_s
   }
 }
 
-void TileAssembler::AddTile(int64_t tile, ConstMatrix embeddings) {
+void TileAssembler::AddTile(int64_t tile, ConstHostMatrix embeddings) {
   VL2_CHECK(tile >= 0 && tile < num_tiles() && embeddings.rows == side_ * side_ &&
             embeddings.cols == hidden_)
       << "tile " << tile << " [" << embeddings.rows << ", " << embeddings.cols << "]";

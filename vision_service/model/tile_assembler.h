@@ -29,16 +29,16 @@ class TileAssembler {
   int64_t num_embeddings() const { return embeddings_rows_; }
 
   // REQUIRES: 0 <= tile < num_tiles(), added once; embeddings is [tile_side², hidden].
-  void AddTile(int64_t tile, ConstMatrix embeddings);
+  void AddTile(int64_t tile, ConstHostMatrix embeddings);
 
   // Embeddings [0, num_ready()) are final.
   int64_t num_ready() const { return num_ready_; }
   bool complete() const { return num_ready_ == num_embeddings(); }
-  ConstMatrix embeddings() const { return {data_.data(), embeddings_rows_, hidden_}; }
+  ConstHostMatrix embeddings() const { return {data_.data(), embeddings_rows_, hidden_}; }
 
  private:
   // Copies a tile's lines to embedding `first` on, `line_stride` embeddings apart.
-  void CopyLines(ConstMatrix tile, int64_t first, int64_t line_stride);
+  void CopyLines(ConstHostMatrix tile, int64_t first, int64_t line_stride);
   void AddNewlines(int64_t first, int64_t num_lines, int64_t line_stride);
 
   const int64_t tiles_wide_;

@@ -10,35 +10,16 @@ namespace {
 
 constexpr double kLayerNormEps = 1e-6;  // siglip_vit.py: partial(nn.LayerNorm, eps=1e-6)
 
-void Show(Tap* tap, std::string_view name, ConstMatrix values) {
-  if (tap != nullptr) tap->OnMatrix(name, values);
-}
-
 }  // namespace
-
-void ExtractPatches(const float* tile, int64_t image_size, int64_t patch_size, Matrix out) {
-  const int64_t grid = image_size / patch_size;
-  VL2_CHECK(out.rows == grid * grid && out.cols == 3 * patch_size * patch_size)
-      << out.rows << " " << out.cols;
-  for (int64_t row = 0; row < out.rows; ++row) {
-    const int64_t y0 = row / grid * patch_size;
-    const int64_t x0 = row % grid * patch_size;
-    float* to = out.row(row);
-    for (int64_t c = 0; c < 3; ++c) {
-      for (int64_t dy = 0; dy < patch_size; ++dy) {
-        const float* from = tile + (c * image_size + y0 + dy) * image_size + x0;
-        to = std::copy(from, from + patch_size, to);
-      }
-    }
-  }
-}
 
 std::unique_ptr<VisionEncoder> VisionEncoder::Load(const Checkpoint& checkpoint, Ops& ops,
                                                    const LoadProgress& progress) {
   WeightLoader loader(checkpoint, ops, progress);
   std::unique_ptr<VisionEncoder> encoder(new VisionEncoder(checkpoint.config(), ops));
   encoder->patch_embed_ = loader.PatchLinear("vision.patch_embed.proj");
-  encoder->pos_embed_ = loader.Floats("vision.pos_embed");
+  const VisionConfig& vision = checkpoint.config().vision_config;
+  encoder->pos_embed_ =
+      loader.Vector("vision.pos_embed", Shape({vision.num_patches(), vision.width}));
   for (int64_t i = 0; i < checkpoint.config().vision_config.layers; ++i) {
     const std::string name = Cat("vision.blocks.", i);
     encoder->blocks_.push_back({.norm1 = loader.LayerNorm(name + ".norm1", kLayerNormEps),
@@ -57,31 +38,32 @@ std::unique_ptr<VisionEncoder> VisionEncoder::Load(const Checkpoint& checkpoint,
   return encoder;
 }
 
-void VisionEncoder::Encode(std::span<const float* const> tiles, Matrix out, Tap* tap) {
+void VisionEncoder::Encode(std::span<const uint8_t* const> tiles, const PixelTable& table,
+                           Matrix out, Tap* tap) {
   const auto num_tiles = static_cast<int64_t>(tiles.size());
   if (num_tiles == 0) return;
   const VisionConfig& vision = config_.vision_config;
   const Matrix x = x_.Resize(num_tiles * vision.num_patches(), vision.width);
-  RunTower(tiles, x, tap);
+  RunTower(tiles, table, x, tap);
   RunProjector(num_tiles, x, out);
   Show(tap, "projector.output", out);
 }
 
-void VisionEncoder::RunTower(std::span<const float* const> tiles, Matrix x, Tap* tap) {
+void VisionEncoder::RunTower(std::span<const uint8_t* const> tiles, const PixelTable& table,
+                             Matrix x, Tap* tap) {
   const VisionConfig& vision = config_.vision_config;
   const auto num_tiles = static_cast<int64_t>(tiles.size());
-  const int64_t num_patches = vision.num_patches();
   const Matrix patches = wide_.Resize(x.rows, 3 * vision.patch_size * vision.patch_size);
-  for (int64_t t = 0; t < num_tiles; ++t) {
-    ExtractPatches(tiles[static_cast<size_t>(t)], vision.image_size, vision.patch_size,
-                   patches.Rows(t * num_patches, num_patches));
-  }
+  ops_.ExtractPatches({.tiles = tiles,
+                       .image_size = vision.image_size,
+                       .patch_size = vision.patch_size,
+                       .table = &table,
+                       .out = patches});
   if (tap != nullptr) {
     patch_embed_.Forward(ops_, patches, x);  // [tiles·patches, width], positions not yet added
-    tap->OnMatrix("vision.patch_embed", x);
+    Show(tap, "vision.patch_embed", x);
   }
-  const ConstMatrix positions(pos_embed_.data(), num_patches, vision.width);
-  patch_embed_.Forward(ops_, patches, x, Activation::kNone, positions);
+  patch_embed_.Forward(ops_, patches, x, Activation::kNone, pos_embed_.matrix());
   for (size_t i = 0; i < blocks_.size(); ++i) {
     RunBlock(blocks_[i], num_tiles, x);
     Show(tap, Cat("vision.block", i), x);

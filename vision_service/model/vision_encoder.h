@@ -26,13 +26,15 @@ class VisionEncoder {
   static std::unique_ptr<VisionEncoder> Load(const Checkpoint& checkpoint, Ops& ops,
                                              const LoadProgress& progress = {});
 
-  // Encodes a batch of tiles. Each is [3][image_size][image_size] normalised values.
+  // Encodes a batch of tiles. Each is [image_size][image_size][3] bytes, red, green, blue; `table`
+  // has the value of each.
   // Taps, over all tiles: "vision.patch_embed", "vision.block<i>", "vision.output",
   // "projector.output".
-  void Encode(std::span<const float* const> tiles,
+  void Encode(std::span<const uint8_t* const> tiles, const PixelTable& table,
               Matrix out,  // [num_tiles * embeddings_per_tile, hidden]
               Tap* tap = nullptr);
 
+  Ops& ops() const { return ops_; }
   int64_t image_size() const { return config_.vision_config.image_size; }
   int64_t embeddings_per_tile() const { return config_.tile_side() * config_.tile_side(); }
   int64_t hidden() const { return config_.projector_config.n_embed; }
@@ -51,15 +53,21 @@ class VisionEncoder {
     LinearLayer fc2;  // [width, mlp_width]
   };
 
-  VisionEncoder(const ModelConfig& config, Ops& ops) : config_(config), ops_(ops) {}
-  void RunTower(std::span<const float* const> tiles, Matrix x, Tap* tap);
+  VisionEncoder(const ModelConfig& config, Ops& ops)
+      : config_(config),
+        ops_(ops),
+        x_(ops.device()),
+        normed_(ops.device()),
+        wide_(ops.device()),
+        attended_(ops.device()) {}
+  void RunTower(std::span<const uint8_t* const> tiles, const PixelTable& table, Matrix x, Tap* tap);
   void RunBlock(const Block& block, int64_t num_tiles, Matrix x);
   void RunProjector(int64_t num_tiles, ConstMatrix x, Matrix out);
 
   const ModelConfig config_;
   Ops& ops_;
-  LinearLayer patch_embed_;       // [width, 3·patch²]
-  std::vector<float> pos_embed_;  // [num_patches, width]
+  LinearLayer patch_embed_;  // [width, 3·patch²]
+  DeviceTensor pos_embed_;   // [num_patches, width]
   std::vector<Block> blocks_;
   LayerNormLayer norm_;
   std::vector<LinearLayer> projector_;
@@ -68,11 +76,5 @@ class VisionEncoder {
 
   GrowingMatrix x_, normed_, wide_, attended_;
 };
-
-// The patches of one tile as rows: column c·patch² + dy·patch + dx, the order of a flattened
-// convolution weight. Pixels beyond the last whole patch are left out.
-void ExtractPatches(const float* tile,  // [3][image_size][image_size]
-                    int64_t image_size, int64_t patch_size,
-                    Matrix out);  // [grid², 3·patch²]
 
 }  // namespace vl2

@@ -94,7 +94,7 @@ class EmbeddingUpload::Attempt : public grpc::ClientWriteReactor<v1::UploadReque
       }
     }
     if (ready <= sent_ || (owner_->target_.whole_picture_first && ready < total)) return;
-    const ConstMatrix rows = subscription.embeddings();
+    const ConstHostMatrix rows = subscription.embeddings();
     const int64_t count = std::min(ready - sent_, EmbeddingsPerMessage(rows.cols, v1::DTYPE_F32));
     v1::UploadChunk& chunk = *request_.mutable_chunk();
     chunk.set_first_embedding(sent_);

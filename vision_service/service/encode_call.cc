@@ -377,7 +377,7 @@ bool EncodeCall::FillNext() {
 }
 
 bool EncodeCall::FillEmbeddings(Delivery& delivery) {
-  const ConstMatrix rows = subscription_->embeddings();
+  const ConstHostMatrix rows = subscription_->embeddings();
   const int64_t ready = subscription_->num_ready();
   if (ready < rows.rows) {
     if (const absl::Status status = subscription_->status(); !status.ok()) {

@@ -96,7 +96,7 @@ int64_t EmbeddingsPerMessage(int64_t hidden, v1::DType dtype) {
                   kEmbeddingMessageBytes / (hidden * (dtype == v1::DTYPE_BF16 ? 2 : 4)));
 }
 
-std::string EmbeddingBytes(ConstMatrix rows, v1::DType dtype) {
+std::string EmbeddingBytes(ConstHostMatrix rows, v1::DType dtype) {
   const auto num_values = static_cast<size_t>(rows.rows * rows.cols);
   if (dtype != v1::DTYPE_BF16) {
     return std::string(reinterpret_cast<const char*>(rows.data), num_values * sizeof(float));

@@ -31,6 +31,6 @@ v1::ImageLayout MakeLayout(const ImageInfo& info, const TilePlan& plan);
 // How many embeddings of `hidden` values go into one message; at least 1.
 int64_t EmbeddingsPerMessage(int64_t hidden, v1::DType dtype);
 // Rows as bytes of `dtype` (F32 or BF16).
-std::string EmbeddingBytes(ConstMatrix rows, v1::DType dtype);
+std::string EmbeddingBytes(ConstHostMatrix rows, v1::DType dtype);
 
 }  // namespace vl2

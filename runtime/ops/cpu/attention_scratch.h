@@ -18,14 +18,14 @@ inline constexpr int64_t kScoreStride = kBlockTokens + 4;
 
 // Of one thread.
 struct AttentionThread {
-  GrowingMatrix queries;  // packed
-  GrowingMatrix scores;
-  GrowingMatrix output;      // running, not yet divided by the sum
-  GrowingMatrix statistics;  // running maximum and sum of each row
-  GrowingMatrix keys;        // transposed
-  GrowingMatrix values;
-  GrowingMatrix packed;
-  GrowingMatrix expanded;  // keys of a block before they are transposed
+  GrowingHostMatrix queries;  // packed
+  GrowingHostMatrix scores;
+  GrowingHostMatrix output;      // running, not yet divided by the sum
+  GrowingHostMatrix statistics;  // running maximum and sum of each row
+  GrowingHostMatrix keys;        // transposed
+  GrowingHostMatrix values;
+  GrowingHostMatrix packed;
+  GrowingHostMatrix expanded;  // keys of a block before they are transposed
 };
 
 // A contiguous part of one sequence's rows, and of one head's work on them.
@@ -43,10 +43,10 @@ struct AttentionScratch {
   std::vector<AttentionUnit> units;
   // Memory of LatentBatch's matrices.
   LatentBatch latent;
-  GrowingMatrix absorbed;
-  GrowingMatrix latent_out;
-  GrowingMatrix partial_out;
-  GrowingMatrix partial_statistics;
+  GrowingHostMatrix absorbed;
+  GrowingHostMatrix latent_out;
+  GrowingHostMatrix partial_out;
+  GrowingHostMatrix partial_statistics;
 };
 
 }  // namespace vl2

@@ -19,7 +19,7 @@ HWY_INLINE KeyBlock HeadBlock(const CausalAttentionArgs& args, const SequenceRow
                               int64_t head, int64_t index, int64_t num_tokens, float* padded) {
   const int64_t dim = args.head_dim;
   const int64_t kv_head = head / (args.num_heads / args.num_kv_heads);
-  const float* block = args.cache.block(sequence.block_table[index]);
+  const float* block = FloatBlock(args.cache, sequence.block_table[index]);
   KeyBlock keys;
   keys.keys = block + kv_head * dim * kBlockTokens;
   keys.values = block + (args.num_kv_heads + kv_head) * dim * kBlockTokens;
@@ -35,7 +35,9 @@ HWY_INLINE KeyBlock HeadBlock(const CausalAttentionArgs& args, const SequenceRow
 
 void CausalUnit(const CausalAttentionArgs& args, const AttentionUnit& unit,
                 AttentionThread& scratch) {
-  const SequenceRows& sequence = args.sequences[static_cast<size_t>(unit.sequence)];
+  const ConstHostMatrix all_q = args.q.Floats();
+  const HostMatrix all_out = args.out.Floats();
+  const SequenceRows& sequence = args.batch->sequences()[static_cast<size_t>(unit.sequence)];
   const int64_t dim = args.head_dim;
   const int64_t out_stride = RoundUpToPanel(dim);
   QueryRows q;
@@ -52,7 +54,7 @@ void CausalUnit(const CausalAttentionArgs& args, const AttentionUnit& unit,
   float* padded = scratch.values.Resize(kBlockTokens, out_stride).data;
 
   const int64_t first_row = sequence.first_row + unit.first;
-  PackQueries(args.q.row(first_row) + unit.head * dim, args.q.stride, q.num_rows, dim, packed);
+  PackQueries(all_q.row(first_row) + unit.head * dim, all_q.stride, q.num_rows, dim, packed);
   ClearRows(q);
   const int64_t first_position = sequence.first_position + unit.first;
   const int64_t end_position = sequence.first_position + unit.last;
@@ -64,7 +66,7 @@ void CausalUnit(const CausalAttentionArgs& args, const AttentionUnit& unit,
   }
   for (int64_t row = 0; row < q.num_rows; ++row) {
     DivideRow(q.out + row * out_stride, q.sum[row], dim,
-              args.out.row(first_row + row) + unit.head * dim);
+              all_out.row(first_row + row) + unit.head * dim);
   }
 }
 
@@ -82,8 +84,9 @@ void CpuOps::DoCausalAttention(const CausalAttentionArgs& args) {
   constexpr int64_t kUnitRows = 96;
   attention_.units.clear();
   int64_t most_rows = 0;
-  for (size_t s = 0; s < args.sequences.size(); ++s) {
-    const int64_t num_rows = args.sequences[s].num_rows;
+  const std::span<const SequenceRows> sequences = args.batch->sequences();
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    const int64_t num_rows = sequences[s].num_rows;
     for (int64_t head = 0; head < args.num_heads; ++head) {
       for (int64_t first = 0; first < num_rows; first += kUnitRows) {
         attention_.units.push_back({static_cast<int32_t>(s), static_cast<int32_t>(head), first,

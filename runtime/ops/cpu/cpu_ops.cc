@@ -1,9 +1,14 @@
 #include "runtime/ops/cpu/cpu_ops.h"
 
+#include "runtime/ops/cpu/make_cpu_ops.h"
+
 namespace vl2 {
 
-CpuOps::CpuOps(ThreadPool* pool) : pool_(pool), matmul_(pool), attention_(pool->num_threads()) {}
+CpuOps::CpuOps(ThreadPool* pool, Device& device)
+    : HostOps(device), pool_(pool), matmul_(pool), attention_(pool->num_threads()) {}
 
-std::unique_ptr<Ops> MakeCpuOps(ThreadPool* pool) { return std::make_unique<CpuOps>(pool); }
+std::unique_ptr<Ops> MakeCpuOps(ThreadPool* pool, Device& device) {
+  return std::make_unique<CpuOps>(pool, device);
+}
 
 }  // namespace vl2

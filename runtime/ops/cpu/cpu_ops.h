@@ -12,14 +12,14 @@
 #include "runtime/base/thread_pool.h"
 #include "runtime/ops/cpu/attention_scratch.h"
 #include "runtime/ops/cpu/matmul.h"
-#include "runtime/ops/cpu/moe.h"
-#include "runtime/ops/ops.h"
+#include "runtime/ops/cpu/moe_plan.h"
+#include "runtime/ops/host_ops.h"
 
 namespace vl2 {
 
-class CpuOps final : public Ops {
+class CpuOps final : public HostOps {
  public:
-  explicit CpuOps(ThreadPool* pool);
+  CpuOps(ThreadPool* pool, Device& device);
   std::string_view name() const override { return "cpu"; }
 
  private:
@@ -28,6 +28,8 @@ class CpuOps final : public Ops {
                                                        const TensorView& up) override;
   std::unique_ptr<LatentWeight> DoPackLatent(const TensorView& kv_b,
                                              const LatentWeight::Dims& dims) override;
+  std::unique_ptr<MoeWeight> DoPackExperts(const MoeWeight::Dims& dims,
+                                           const LoadExpert& load) override;
   void DoLinear(const LinearArgs& args) override;
   void DoGatedLinear(const GatedLinearArgs& args) override;
   void DoRmsNorm(const RmsNormArgs& args) override;
@@ -49,7 +51,7 @@ class CpuOps final : public Ops {
   ThreadPool* const pool_;
   Matmul matmul_;
   MoePlan moe_;
-  GrowingMatrix logits_;  // Route: [tokens, num_experts]
+  GrowingHostMatrix logits_;  // Route: [tokens, num_experts]
   AttentionScratch attention_;
 };
 

@@ -6,13 +6,16 @@
 namespace vl2 {
 
 void CpuOps::DoEmbed(const EmbedArgs& args) {
-  const int64_t hidden = args.out.cols;
-  const auto row_bytes = static_cast<size_t>(hidden) * SizeOf(args.table.dtype);
-  ForRowBlocks(pool_, args.out.rows, hidden, [&](int64_t first, int64_t last) {
+  const ConstMatrix table = args.table->matrix();
+  const std::span<const int32_t> ids = args.batch->ids();
+  const HostMatrix out = args.out.Floats();
+  const int64_t hidden = out.cols;
+  const auto row_bytes = static_cast<size_t>(hidden) * SizeOf(table.dtype);
+  ForRowBlocks(pool_, out.rows, hidden, [&](int64_t first, int64_t last) {
     for (int64_t token = first; token < last; ++token) {
-      const std::byte* from = args.table.bytes + static_cast<size_t>(args.ids[token]) * row_bytes;
-      float* to = args.out.row(token);
-      if (args.table.dtype == DType::kF32) {
+      const std::byte* from = table.row(ids[static_cast<size_t>(token)]);
+      float* to = out.row(token);
+      if (table.dtype == DType::kF32) {
         std::memcpy(to, from, row_bytes);
         continue;
       }

@@ -17,6 +17,8 @@ namespace HWY_NAMESPACE {
 // Rows [unit.first, unit.last) of tile unit.sequence, one head. Keys and values of the head are
 // brought into the layout of the cache's blocks first; a unit's rows share that.
 void FullUnit(const FullAttentionArgs& args, const AttentionUnit& unit, AttentionThread& scratch) {
+  const ConstHostMatrix qkv = args.qkv.Floats();
+  const HostMatrix all_out = args.out.Floats();
   const int64_t dim = args.head_dim;
   const int64_t width = args.num_heads * dim;
   const int64_t num_tokens = args.tokens_per_tile;
@@ -37,24 +39,24 @@ void FullUnit(const FullAttentionArgs& args, const AttentionUnit& unit, Attentio
   float* values = scratch.values.Resize(kBlockTokens, out_stride).data;
 
   const int64_t first_token = unit.sequence * num_tokens;
-  const float* head_q = args.qkv.row(first_token) + unit.head * dim;
-  PackQueries(head_q + unit.first * args.qkv.stride, args.qkv.stride, q.num_rows, dim, packed);
+  const float* head_q = qkv.row(first_token) + unit.head * dim;
+  PackQueries(head_q + unit.first * qkv.stride, qkv.stride, q.num_rows, dim, packed);
   ClearRows(q);
   for (int64_t index = 0; index < num_blocks; ++index) {
     const int64_t begin = index * kBlockTokens;
     const int64_t count = std::min(kBlockTokens, num_tokens - begin);
-    const float* from = head_q + begin * args.qkv.stride;
+    const float* from = head_q + begin * qkv.stride;
     const float* rows[kBlockTokens];
     for (int64_t t = 0; t < kBlockTokens; ++t) {
-      rows[t] = from + width + std::min(t, count - 1) * args.qkv.stride;
+      rows[t] = from + width + std::min(t, count - 1) * qkv.stride;
     }
     PackRows(rows, kBlockTokens, dim, keys);
-    CopyPadded(from + 2 * width, args.qkv.stride, count, dim, values, out_stride);
+    CopyPadded(from + 2 * width, qkv.stride, count, dim, values, out_stride);
     AttendBlock(q, KeyBlock{keys, values, out_stride, count}, count, 0, scores);
   }
   for (int64_t row = 0; row < q.num_rows; ++row) {
     DivideRow(q.out + row * out_stride, q.sum[row], dim,
-              args.out.row(first_token + unit.first + row) + unit.head * dim);
+              all_out.row(first_token + unit.first + row) + unit.head * dim);
   }
 }
 

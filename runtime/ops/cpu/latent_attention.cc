@@ -47,7 +47,9 @@ void LatentPromptUnit(const LatentAttentionArgs& args, const AttentionUnit& unit
                       AttentionThread& scratch) {
   const auto& weight = *static_cast<const CpuLatentWeight*>(args.weight);
   const LatentWeight::Dims& dims = weight.dims();
-  const SequenceRows& sequence = args.sequences[static_cast<size_t>(unit.sequence)];
+  const ConstHostMatrix all_q = args.q.Floats();
+  const HostMatrix all_out = args.out.Floats();
+  const SequenceRows& sequence = args.batch->sequences()[static_cast<size_t>(unit.sequence)];
   const int64_t value_stride = RoundUpToPanel(dims.v_head_dim);
   QueryRows q;
   q.num_rows = unit.last - unit.first;
@@ -64,20 +66,20 @@ void LatentPromptUnit(const LatentAttentionArgs& args, const AttentionUnit& unit
   float* values = scratch.values.Resize(kBlockTokens, value_stride).data;
 
   const int64_t first_row = sequence.first_row + unit.first;
-  PackQueries(args.q.row(first_row) + unit.head * q.dim, args.q.stride, q.num_rows, q.dim, packed);
+  PackQueries(all_q.row(first_row) + unit.head * q.dim, all_q.stride, q.num_rows, q.dim, packed);
   ClearRows(q);
   const int64_t first_position = sequence.first_position + unit.first;
   const int64_t end_position = sequence.first_position + unit.last;
   for (int64_t begin = 0; begin < end_position; begin += kBlockTokens) {
     const int64_t num_tokens = std::min(kBlockTokens, end_position - begin);
-    const float* latents = args.cache.block(sequence.block_table[begin / kBlockTokens]);
+    const float* latents = FloatBlock(args.cache, sequence.block_table[begin / kBlockTokens]);
     ExpandBlock(weight, unit.head, latents, num_tokens, value_stride, scratch, keys, values);
     AttendBlock(q, KeyBlock{keys, values, value_stride, num_tokens}, first_position + 1 - begin, 1,
                 scores);
   }
   for (int64_t row = 0; row < q.num_rows; ++row) {
     DivideRow(q.out + row * value_stride, q.sum[row], dims.v_head_dim,
-              args.out.row(first_row + row) + unit.head * dims.v_head_dim);
+              all_out.row(first_row + row) + unit.head * dims.v_head_dim);
   }
 }
 
@@ -104,8 +106,9 @@ void CpuOps::LatentPrompt(const LatentAttentionArgs& args) {
   const LatentWeight::Dims& dims = args.weight->dims();
   attention_.units.clear();
   int64_t most_rows = 0;
-  for (size_t s = 0; s < args.sequences.size(); ++s) {
-    const SequenceRows& sequence = args.sequences[s];
+  const std::span<const SequenceRows> sequences = args.batch->sequences();
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    const SequenceRows& sequence = sequences[s];
     const int64_t num_rows =
         std::min(sequence.num_rows, sequence.num_prompt - sequence.first_position);
     if (num_rows <= 0) continue;

@@ -30,13 +30,14 @@ void AbsorbHead(const LatentBatch& batch, int64_t head, AttentionThread& scratch
   const LatentWeight::Dims& dims = weight.dims();
   const int64_t nope = dims.qk_nope_head_dim;
   const int64_t head_dim = nope + dims.qk_rope_head_dim;
+  const ConstHostMatrix q = args.q.Floats();
   const auto num_rows = static_cast<int64_t>(batch.rows.size());
   for (int64_t begin = 0; begin < num_rows; begin += kMaxTileRows) {
     const int64_t rows = std::min<int64_t>(kMaxTileRows, num_rows - begin);
     float* packed = scratch.packed.Resize(kMaxTileRows, nope).data;
     const float* pointers[kMaxTileRows];
     for (int64_t r = 0; r < rows; ++r) {
-      pointers[r] = args.q.row(batch.rows[static_cast<size_t>(begin + r)].row) + head * head_dim;
+      pointers[r] = q.row(batch.rows[static_cast<size_t>(begin + r)].row) + head * head_dim;
     }
     PackRows(pointers, rows, nope, packed);
     MultiplyPacked(weight.head(head).key_absorb, packed, rows, batch.Absorbed(begin, head),
@@ -77,7 +78,7 @@ void LatentBlocks(const LatentBatch& batch, const AttentionUnit& unit, Attention
   const LatentAttentionArgs& args = *batch.args;
   const LatentWeight::Dims& dims = args.weight->dims();
   const LatentRow& row = batch.rows[static_cast<size_t>(unit.sequence)];
-  const SequenceRows& sequence = args.sequences[static_cast<size_t>(row.sequence)];
+  const SequenceRows& sequence = args.batch->sequences()[static_cast<size_t>(row.sequence)];
   const int64_t num_heads = dims.num_heads;
   const int64_t heads = RoundUpToPanel(num_heads);
   const int64_t width = dims.kv_lora_rank + dims.qk_rope_head_dim;
@@ -109,7 +110,7 @@ void LatentBlocks(const LatentBatch& batch, const AttentionUnit& unit, Attention
   const auto step = static_cast<int64_t>(MaxTilePanels(static_cast<size_t>(widest)));
   for (int64_t index = unit.first; index < unit.last; ++index) {
     const int64_t num_tokens = std::min(kBlockTokens, row.position + 1 - index * kBlockTokens);
-    const float* latents = args.cache.block(sequence.block_table[index]);
+    const float* latents = FloatBlock(args.cache, sequence.block_table[index]);
     for (int64_t token = 0; token < num_tokens; token += kTokenTile) {
       const int64_t rows = std::min(kTokenTile, num_tokens - token);
       TileRows<kTokenTile>(rows, StridedRows{latents + token * width, width},
@@ -184,6 +185,7 @@ void LatentHeadOut(const LatentBatch& batch, int64_t head, AttentionThread& scra
   const int64_t value_stride = RoundUpToPanel(dims.v_head_dim);
   float* packed = scratch.packed.Resize(kMaxTileRows, dims.kv_lora_rank).data;
   float* out = scratch.output.Resize(kMaxTileRows, value_stride).data;
+  const HostMatrix all_out = args.out.Floats();
   for (int64_t begin = 0; begin < num_rows; begin += kMaxTileRows) {
     const int64_t rows = std::min<int64_t>(kMaxTileRows, num_rows - begin);
     const float* pointers[kMaxTileRows];
@@ -200,7 +202,7 @@ void LatentHeadOut(const LatentBatch& batch, int64_t head, AttentionThread& scra
     for (int64_t r = 0; r < rows; ++r) {
       std::copy_n(
           out + r * value_stride, dims.v_head_dim,
-          args.out.row(batch.rows[static_cast<size_t>(begin + r)].row) + head * dims.v_head_dim);
+          all_out.row(batch.rows[static_cast<size_t>(begin + r)].row) + head * dims.v_head_dim);
     }
   }
 }
@@ -224,8 +226,9 @@ int64_t RoundUp16(int64_t count) { return (count + 15) / 16 * 16; }
 int64_t CollectRows(const LatentAttentionArgs& args, std::vector<LatentRow>* rows) {
   rows->clear();
   int64_t num_blocks = 0;
-  for (size_t s = 0; s < args.sequences.size(); ++s) {
-    const SequenceRows& sequence = args.sequences[s];
+  const std::span<const SequenceRows> sequences = args.batch->sequences();
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    const SequenceRows& sequence = sequences[s];
     const int64_t first = std::max<int64_t>(0, sequence.num_prompt - sequence.first_position);
     for (int64_t r = first; r < sequence.num_rows; ++r) {
       const int64_t position = sequence.first_position + r;

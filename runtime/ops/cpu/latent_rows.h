@@ -21,13 +21,13 @@ struct LatentBatch {
 
   const LatentAttentionArgs* args = nullptr;
   std::vector<LatentRow> rows;
-  bool split = false;         // a row's blocks are spread over threads
-  int64_t query_stride = 0;   // floats of one head's query
-  int64_t out_stride = 0;     // floats of one head's latent output
-  Matrix absorbed;            // [rows, heads · query_stride]
-  Matrix latent_out;          // [rows, heads · out_stride]
-  Matrix partial_out;         // split: [blocks, heads · out_stride]
-  Matrix partial_statistics;  // split: [blocks, 2 · heads rounded up]: maxima, sums
+  bool split = false;             // a row's blocks are spread over threads
+  int64_t query_stride = 0;       // floats of one head's query
+  int64_t out_stride = 0;         // floats of one head's latent output
+  HostMatrix absorbed;            // [rows, heads · query_stride]
+  HostMatrix latent_out;          // [rows, heads · out_stride]
+  HostMatrix partial_out;         // split: [blocks, heads · out_stride]
+  HostMatrix partial_statistics;  // split: [blocks, 2 · heads rounded up]: maxima, sums
 
   float* Absorbed(int64_t index, int64_t head) const {
     return absorbed.row(index) + head * query_stride;

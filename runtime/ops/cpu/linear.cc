@@ -13,27 +13,31 @@ std::unique_ptr<GatedLinearWeight> CpuOps::DoPackGatedLinear(const TensorView& g
 }
 
 void CpuOps::DoLinear(const LinearArgs& args) {
-  matmul_.Run({.x = args.x.data,
-               .x_stride = args.x.stride,
-               .num_rows = args.x.rows,
+  const ConstHostMatrix x = args.x.Floats();
+  const HostMatrix out = args.out.Floats();
+  matmul_.Run({.x = x.data,
+               .x_stride = x.stride,
+               .num_rows = x.rows,
                .weights = &static_cast<const CpuLinearWeight*>(args.weight)->panels(),
-               .num_out = args.out.cols,
-               .bias = args.bias,
+               .num_out = out.cols,
+               .bias = args.bias != nullptr ? args.bias->Floats() : nullptr,
                .activation = args.activation,
-               .residual = args.residual,
-               .out = args.out.data,
-               .out_stride = args.out.stride});
+               .residual = args.residual.Floats(),
+               .out = out.data,
+               .out_stride = out.stride});
 }
 
 void CpuOps::DoGatedLinear(const GatedLinearArgs& args) {
-  matmul_.Run({.x = args.x.data,
-               .x_stride = args.x.stride,
-               .num_rows = args.x.rows,
+  const ConstHostMatrix x = args.x.Floats();
+  const HostMatrix out = args.out.Floats();
+  matmul_.Run({.x = x.data,
+               .x_stride = x.stride,
+               .num_rows = x.rows,
                .weights = &static_cast<const CpuGatedLinearWeight*>(args.weight)->panels(),
-               .num_out = args.out.cols,
+               .num_out = out.cols,
                .gated = true,
-               .out = args.out.data,
-               .out_stride = args.out.stride});
+               .out = out.data,
+               .out_stride = out.stride});
 }
 
 }  // namespace vl2

@@ -33,8 +33,8 @@ struct MatmulTask {
   bool gated = false;
   const float* bias = nullptr;
   Activation activation = Activation::kNone;
-  ConstMatrix residual = {};  // row r takes row r % residual.rows; empty: none
-  float* out = nullptr;       // [.., num_out]
+  ConstHostMatrix residual = {};  // row r takes row r % residual.rows; empty: none
+  float* out = nullptr;           // [.., num_out]
   int64_t out_stride = 0;
   const int32_t* out_rows = nullptr;  // row r is written to row out_rows[r]; null: row r
 };
@@ -50,8 +50,8 @@ struct MatmulUnit {
 
 // One thread's memory.
 struct MatmulScratch {
-  GrowingMatrix packed_x;
-  GrowingMatrix sums;
+  GrowingHostMatrix packed_x;
+  GrowingHostMatrix sums;
   // Which rows packed_x holds.
   uint64_t run = 0;
   int32_t task = -1;

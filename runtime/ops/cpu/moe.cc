@@ -3,8 +3,7 @@
 #include <algorithm>
 
 #include "runtime/ops/cpu/cpu_ops.h"
-#include "runtime/ops/cpu/moe.h"
-#include "runtime/ops/cpu/packed_weights.h"
+#include "runtime/ops/cpu/moe_weight.h"
 #include "runtime/ops/cpu/row_blocks.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -42,23 +41,27 @@ struct LoadSome {
 void CombineRows(const MoeArgs& args, const float* outputs, const float* shared, int64_t first,
                  int64_t last) {
   const auto lanes = static_cast<int64_t>(kVectorLanes);
-  const int64_t hidden = args.x.cols;
+  const ConstHostMatrix all_weights = args.expert_weights.Floats();
+  const ConstHostMatrix all_residuals = args.residual.Floats();
+  const HostMatrix all_out = args.out.Floats();
+  const int64_t hidden = all_out.cols;
+  const auto top_k = static_cast<int>(all_weights.cols);
   for (int64_t token = first; token < last; ++token) {
-    const float* weights = args.expert_weights + token * args.top_k;
-    const float* experts = outputs + token * args.top_k * hidden;
+    const float* weights = all_weights.row(token);
+    const float* experts = outputs + token * top_k * hidden;
     const float* shared_row = shared != nullptr ? shared + token * hidden : nullptr;
-    const float* residual = args.residual.row(token);
-    float* out = args.out.row(token);
+    const float* residual = all_residuals.row(token);
+    float* out = all_out.row(token);
     for (int64_t col = 0; col < hidden; col += lanes) {
       const float* shared_at = shared_row != nullptr ? shared_row + col : nullptr;
       const int64_t count = hidden - col;
       if (count >= lanes) {
-        hn::StoreU(CombineVector(weights, args.top_k, experts + col, hidden, shared_at,
-                                 residual + col, LoadWhole()),
+        hn::StoreU(CombineVector(weights, top_k, experts + col, hidden, shared_at, residual + col,
+                                 LoadWhole()),
                    DF(), out + col);
       } else {
-        StorePart(CombineVector(weights, args.top_k, experts + col, hidden, shared_at,
-                                residual + col, LoadSome{count}),
+        StorePart(CombineVector(weights, top_k, experts + col, hidden, shared_at, residual + col,
+                                LoadSome{count}),
                   out + col, count);
       }
     }
@@ -75,101 +78,103 @@ namespace {
 
 HWY_EXPORT(CombineRows);
 
-const PackedWeights* Panels(const GatedLinearWeight* weight) {
-  return &static_cast<const CpuGatedLinearWeight*>(weight)->panels();
-}
-const PackedWeights* Panels(const LinearWeight* weight) {
-  return &static_cast<const CpuLinearWeight*>(weight)->panels();
-}
-
 // Counting sort of the (token, choice) pairs by expert; tokens stay in order.
-void GroupByExpert(const MoeArgs& args, MoePlan* plan) {
-  const int64_t num_pairs = args.x.rows * args.top_k;
-  plan->first.assign(args.experts.size() + 1, 0);
-  for (int64_t i = 0; i < num_pairs; ++i) {
-    ++plan->first[static_cast<size_t>(args.expert_ids[i]) + 1];
+void GroupByExpert(MatrixView<const int32_t> ids, int64_t num_experts, MoePlan* plan) {
+  plan->first.assign(static_cast<size_t>(num_experts) + 1, 0);
+  for (int64_t token = 0; token < ids.rows; ++token) {
+    for (int64_t k = 0; k < ids.cols; ++k)
+      ++plan->first[static_cast<size_t>(ids.row(token)[k]) + 1];
   }
-  for (size_t e = 0; e < args.experts.size(); ++e) plan->first[e + 1] += plan->first[e];
-  plan->tokens.resize(static_cast<size_t>(num_pairs));
-  plan->slots.resize(static_cast<size_t>(num_pairs));
-  for (int64_t i = 0; i < num_pairs; ++i) {
-    // first[e] runs to the end of expert e's pairs here …
-    const auto at = static_cast<size_t>(plan->first[static_cast<size_t>(args.expert_ids[i])]++);
-    plan->tokens[at] = static_cast<int32_t>(i / args.top_k);
-    plan->slots[at] = static_cast<int32_t>(i);
+  for (size_t e = 0; e + 1 < plan->first.size(); ++e) plan->first[e + 1] += plan->first[e];
+  plan->tokens.resize(static_cast<size_t>(ids.rows * ids.cols));
+  plan->slots.resize(plan->tokens.size());
+  for (int64_t token = 0; token < ids.rows; ++token) {
+    for (int64_t k = 0; k < ids.cols; ++k) {
+      // first[e] runs to the end of expert e's pairs here …
+      const auto at = static_cast<size_t>(plan->first[static_cast<size_t>(ids.row(token)[k])]++);
+      plan->tokens[at] = static_cast<int32_t>(token);
+      plan->slots[at] = static_cast<int32_t>(token * ids.cols + k);
+    }
   }
   // … and is put back.
-  for (size_t e = args.experts.size(); e > 0; --e) plan->first[e] = plan->first[e - 1];
+  for (size_t e = plan->first.size() - 1; e > 0; --e) plan->first[e] = plan->first[e - 1];
   plan->first[0] = 0;
 }
 
 }  // namespace
 
+std::unique_ptr<MoeWeight> CpuOps::DoPackExperts(const MoeWeight::Dims& dims,
+                                                 const LoadExpert& load) {
+  return std::make_unique<CpuMoeWeight>(dims, load, pool_);
+}
+
 void CpuOps::DoMoe(const MoeArgs& args) {
-  const int64_t hidden = args.x.cols;
-  GroupByExpert(args, &moe_);
-  int64_t inner_floats = 0;
-  for (size_t e = 0; e < args.experts.size(); ++e) {
-    inner_floats += (moe_.first[e + 1] - moe_.first[e]) * args.experts[e].down->in_features();
-  }
-  const Matrix inner = moe_.inner.Resize(1, inner_floats);
-  const Matrix outputs = moe_.outputs.Resize(args.x.rows * args.top_k, hidden);
-  const bool has_shared = args.shared.gate_up != nullptr;
-  const int64_t shared_width = has_shared ? args.shared.down->in_features() : 0;
-  const Matrix shared_inner = moe_.shared_inner.Resize(args.x.rows, shared_width);
-  const Matrix shared = moe_.shared.Resize(has_shared ? args.x.rows : 0, hidden);
+  const auto& weight = *static_cast<const CpuMoeWeight*>(args.weight);
+  const MoeWeight::Dims& dims = weight.dims();
+  const int64_t hidden = dims.hidden;
+  const ConstHostMatrix x = args.x.Floats();
+  const MatrixView<const int32_t> ids = args.expert_ids.As<int32_t>();
+  CheckExpertIds(ids, dims.num_experts);
+  GroupByExpert(ids, dims.num_experts, &moe_);
+  const int64_t num_pairs = x.rows * ids.cols;
+  const HostMatrix inner = moe_.inner.Resize(1, num_pairs * dims.width);
+  const HostMatrix outputs = moe_.outputs.Resize(num_pairs, hidden);
+  const bool has_shared = dims.shared_width > 0;
+  const HostMatrix shared_inner = moe_.shared_inner.Resize(x.rows, dims.shared_width);
+  const HostMatrix shared = moe_.shared.Resize(has_shared ? x.rows : 0, hidden);
 
   moe_.tasks.clear();
   if (has_shared) {
-    moe_.tasks.push_back({.x = args.x.data,
-                          .x_stride = args.x.stride,
-                          .num_rows = args.x.rows,
-                          .weights = Panels(args.shared.gate_up),
-                          .num_out = shared_width,
+    moe_.tasks.push_back({.x = x.data,
+                          .x_stride = x.stride,
+                          .num_rows = x.rows,
+                          .weights = &weight.gate_up(dims.num_experts),
+                          .num_out = dims.shared_width,
                           .gated = true,
                           .out = shared_inner.data,
-                          .out_stride = shared_width});
+                          .out_stride = dims.shared_width});
   }
   int64_t offset = 0;
-  for (size_t e = 0; e < args.experts.size(); ++e) {
-    const int64_t num_rows = moe_.first[e + 1] - moe_.first[e];
+  for (int64_t e = 0; e < dims.num_experts; ++e) {
+    const int32_t first = moe_.first[static_cast<size_t>(e)];
+    const int64_t num_rows = moe_.first[static_cast<size_t>(e) + 1] - first;
     if (num_rows == 0) continue;
-    const int64_t width = args.experts[e].down->in_features();
-    moe_.tasks.push_back({.x = args.x.data,
-                          .x_stride = args.x.stride,
-                          .x_rows = moe_.tokens.data() + moe_.first[e],
+    moe_.tasks.push_back({.x = x.data,
+                          .x_stride = x.stride,
+                          .x_rows = moe_.tokens.data() + first,
                           .num_rows = num_rows,
-                          .weights = Panels(args.experts[e].gate_up),
-                          .num_out = width,
+                          .weights = &weight.gate_up(e),
+                          .num_out = dims.width,
                           .gated = true,
                           .out = inner.data + offset,
-                          .out_stride = width});
-    offset += num_rows * width;
+                          .out_stride = dims.width});
+    offset += num_rows * dims.width;
   }
   matmul_.Run(moe_.tasks);
 
   // The same tasks again for the way down: what was written is read.
   size_t task = 0;
-  const auto down = [&](const ExpertWeights& expert, float* out, const int32_t* out_rows) {
+  const auto down = [&](int64_t expert, float* out, const int32_t* out_rows) {
     MatmulTask& t = moe_.tasks[task++];
     t = {.x = t.out,
          .x_stride = t.out_stride,
          .num_rows = t.num_rows,
-         .weights = Panels(expert.down),
+         .weights = &weight.down(expert),
          .num_out = hidden,
          .out = out,
          .out_stride = hidden,
          .out_rows = out_rows};
   };
-  if (has_shared) down(args.shared, shared.data, nullptr);
-  for (size_t e = 0; e < args.experts.size(); ++e) {
-    if (moe_.first[e + 1] == moe_.first[e]) continue;
-    down(args.experts[e], outputs.data, moe_.slots.data() + moe_.first[e]);
+  if (has_shared) down(dims.num_experts, shared.data, nullptr);
+  for (int64_t e = 0; e < dims.num_experts; ++e) {
+    const int32_t first = moe_.first[static_cast<size_t>(e)];
+    if (moe_.first[static_cast<size_t>(e) + 1] == first) continue;
+    down(e, outputs.data, moe_.slots.data() + first);
   }
   matmul_.Run(moe_.tasks);
 
   const auto combine = HWY_DYNAMIC_DISPATCH(CombineRows);
-  ForRowBlocks(pool_, args.x.rows, (args.top_k + 3) * hidden, [&](int64_t first, int64_t last) {
+  ForRowBlocks(pool_, x.rows, (ids.cols + 3) * hidden, [&](int64_t first, int64_t last) {
     combine(args, outputs.data, has_shared ? shared.data : nullptr, first, last);
   });
 }

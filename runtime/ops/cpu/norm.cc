@@ -45,28 +45,35 @@ HWY_INLINE float Sum(const float* x, int64_t cols, float center) {
 
 void RmsNormRows(const RmsNormArgs& args, int64_t first, int64_t last) {
   const DF d;
-  const int64_t cols = args.x.cols;
+  const ConstHostMatrix all_x = args.x.Floats();
+  const HostMatrix all_out = args.out.Floats();
+  const float* weight = args.weight->Floats();
+  const int64_t cols = all_x.cols;
   for (int64_t row = first; row < last; ++row) {
-    const float* x = args.x.row(row);
-    float* out = args.out.row(row);
+    const float* x = all_x.row(row);
+    float* out = all_out.row(row);
     const float mean = Sum<true>(x, cols, 0.0f) / static_cast<float>(cols);
     const float scale = 1.0f / std::sqrt(mean + args.eps);
     const VF scales = hn::Set(d, scale);
     int64_t col = 0;
     for (; col + kLanes <= cols; col += kLanes) {
       const VF value = hn::Mul(hn::LoadU(d, x + col), scales);
-      hn::StoreU(hn::Mul(value, hn::LoadU(d, args.weight + col)), d, out + col);
+      hn::StoreU(hn::Mul(value, hn::LoadU(d, weight + col)), d, out + col);
     }
-    for (; col < cols; ++col) out[col] = x[col] * scale * args.weight[col];
+    for (; col < cols; ++col) out[col] = x[col] * scale * weight[col];
   }
 }
 
 void LayerNormRows(const LayerNormArgs& args, int64_t first, int64_t last) {
   const DF d;
-  const int64_t cols = args.x.cols;
+  const ConstHostMatrix all_x = args.x.Floats();
+  const HostMatrix all_out = args.out.Floats();
+  const float* weight = args.weight->Floats();
+  const float* bias = args.bias->Floats();
+  const int64_t cols = all_x.cols;
   for (int64_t row = first; row < last; ++row) {
-    const float* x = args.x.row(row);
-    float* out = args.out.row(row);
+    const float* x = all_x.row(row);
+    float* out = all_out.row(row);
     const float mean = Sum<false>(x, cols, 0.0f) / static_cast<float>(cols);
     const float variance = Sum<true>(x, cols, mean) / static_cast<float>(cols);
     const float scale = 1.0f / std::sqrt(variance + args.eps);
@@ -75,11 +82,11 @@ void LayerNormRows(const LayerNormArgs& args, int64_t first, int64_t last) {
     int64_t col = 0;
     for (; col + kLanes <= cols; col += kLanes) {
       const VF value = hn::Mul(hn::Sub(hn::LoadU(d, x + col), means), scales);
-      const VF weighted = hn::Mul(value, hn::LoadU(d, args.weight + col));
-      hn::StoreU(hn::Add(weighted, hn::LoadU(d, args.bias + col)), d, out + col);
+      const VF weighted = hn::Mul(value, hn::LoadU(d, weight + col));
+      hn::StoreU(hn::Add(weighted, hn::LoadU(d, bias + col)), d, out + col);
     }
     for (; col < cols; ++col) {
-      out[col] = (x[col] - mean) * scale * args.weight[col] + args.bias[col];
+      out[col] = (x[col] - mean) * scale * weight[col] + bias[col];
     }
   }
 }

@@ -28,16 +28,18 @@ void ForBlockRuns(const SequenceRows& sequence, const Body& body) {
 }
 
 void WriteHead(const WriteKeysValuesArgs& args, int64_t head, const BlockRun& run) {
+  const ConstHostMatrix all_keys = args.keys.Floats();
+  const ConstHostMatrix all_values = args.values.Floats();
   const int64_t dim = args.head_dim;
-  float* keys = args.cache.block(run.block) + head * dim * kBlockTokens;
+  float* keys = FloatBlock(args.cache, run.block) + head * dim * kBlockTokens;
   float* values = keys + (args.num_kv_heads * dim) * kBlockTokens;
   for (int64_t i = 0; i < dim; ++i) {
-    const float* from = args.keys.row(run.row) + head * dim + i;
+    const float* from = all_keys.row(run.row) + head * dim + i;
     float* to = keys + i * kBlockTokens + run.slot;
-    for (int64_t token = 0; token < run.count; ++token) to[token] = from[token * args.keys.stride];
+    for (int64_t token = 0; token < run.count; ++token) to[token] = from[token * all_keys.stride];
   }
   for (int64_t token = 0; token < run.count; ++token) {
-    std::memcpy(values + (run.slot + token) * dim, args.values.row(run.row + token) + head * dim,
+    std::memcpy(values + (run.slot + token) * dim, all_values.row(run.row + token) + head * dim,
                 static_cast<size_t>(dim) * sizeof(float));
   }
 }
@@ -46,7 +48,7 @@ void WriteHead(const WriteKeysValuesArgs& args, int64_t head, const BlockRun& ru
 
 void CpuOps::DoWriteKeysValues(const WriteKeysValuesArgs& args) {
   const auto write_heads = [&](int64_t first, int64_t last) {
-    for (const SequenceRows& sequence : args.sequences) {
+    for (const SequenceRows& sequence : args.batch->sequences()) {
       ForBlockRuns(sequence, [&](const BlockRun& run) {
         for (int64_t head = first; head < last; ++head) WriteHead(args, head, run);
       });
@@ -58,12 +60,13 @@ void CpuOps::DoWriteKeysValues(const WriteKeysValuesArgs& args) {
 }
 
 void CpuOps::DoWriteLatents(const WriteLatentsArgs& args) {
-  const int64_t width = args.latents.cols;
-  for (const SequenceRows& sequence : args.sequences) {
+  const ConstHostMatrix latents = args.latents.Floats();
+  const int64_t width = latents.cols;
+  for (const SequenceRows& sequence : args.batch->sequences()) {
     ForBlockRuns(sequence, [&](const BlockRun& run) {
       for (int64_t token = 0; token < run.count; ++token) {
-        std::memcpy(args.cache.block(run.block) + (run.slot + token) * width,
-                    args.latents.row(run.row + token), static_cast<size_t>(width) * sizeof(float));
+        std::memcpy(FloatBlock(args.cache, run.block) + (run.slot + token) * width,
+                    latents.row(run.row + token), static_cast<size_t>(width) * sizeof(float));
       }
     });
   }

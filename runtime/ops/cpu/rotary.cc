@@ -34,13 +34,18 @@ void CpuOps::DoRotary(const RotaryArgs& args) {
   const int64_t half = dim / 2;
   constexpr int64_t kMaxHalf = 512;
   VL2_CHECK(half <= kMaxHalf) << "rotary dim " << dim;
-  ForRowBlocks(pool_, args.x.rows, args.num_heads * dim, [&](int64_t first, int64_t last) {
+  const HostMatrix rows = args.x.Floats();
+  const float* all_cos = args.table->cos.Floats();
+  const float* all_sin = args.table->sin.Floats();
+  const std::span<const int32_t> positions = args.batch->positions();
+  ForRowBlocks(pool_, rows.rows, args.num_heads * dim, [&](int64_t first, int64_t last) {
     float second[kMaxHalf];
     for (int64_t token = first; token < last; ++token) {
-      const float* cos = args.table->cos.data() + args.positions[token] * half;
-      const float* sin = args.table->sin.data() + args.positions[token] * half;
+      const int64_t angle = positions[static_cast<size_t>(token)] * half;
+      const float* cos = all_cos + angle;
+      const float* sin = all_sin + angle;
       for (int64_t head = 0; head < args.num_heads; ++head) {
-        float* x = args.x.row(token) + head * args.head_stride + args.offset;
+        float* x = rows.row(token) + head * args.head_stride + args.offset;
         if (args.layout == RotaryLayout::kHalves) {
           RotateHalves(x, cos, sin, half);
         } else {

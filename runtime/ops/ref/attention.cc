@@ -36,7 +36,7 @@ template <typename Visit>
 void ForPositions(const SequenceRows& sequence, const PagedLayer& cache, int64_t first,
                   int64_t last, const Visit& visit) {
   for (int64_t position = first; position < last; ++position) {
-    visit(position, cache.block(sequence.block_table[position / kBlockTokens]),
+    visit(position, FloatBlock(cache, sequence.block_table[position / kBlockTokens]),
           position % kBlockTokens);
   }
 }
@@ -52,8 +52,10 @@ std::unique_ptr<LatentWeight> RefOps::DoPackLatent(const TensorView& kv_b,
 }
 
 void RefOps::DoWriteKeysValues(const WriteKeysValuesArgs& args) {
+  const ConstHostMatrix keys = args.keys.Floats();
+  const ConstHostMatrix all_values = args.values.Floats();
   const int64_t dim = args.head_dim;
-  for (const SequenceRows& sequence : args.sequences) {
+  for (const SequenceRows& sequence : args.batch->sequences()) {
     const int64_t first = sequence.first_position;
     ForPositions(sequence, args.cache, first, first + sequence.num_rows,
                  [&](int64_t position, float* block, int64_t slot) {
@@ -62,8 +64,8 @@ void RefOps::DoWriteKeysValues(const WriteKeysValuesArgs& args) {
                    for (int64_t h = 0; h < args.num_kv_heads; ++h) {
                      for (int64_t d = 0; d < dim; ++d) {
                        const int64_t i = h * dim + d;
-                       block[i * kBlockTokens + slot] = args.keys.row(row)[i];
-                       values[(h * kBlockTokens + slot) * dim + d] = args.values.row(row)[i];
+                       block[i * kBlockTokens + slot] = keys.row(row)[i];
+                       values[(h * kBlockTokens + slot) * dim + d] = all_values.row(row)[i];
                      }
                    }
                  });
@@ -71,20 +73,23 @@ void RefOps::DoWriteKeysValues(const WriteKeysValuesArgs& args) {
 }
 
 void RefOps::DoWriteLatents(const WriteLatentsArgs& args) {
-  const int64_t cols = args.latents.cols;
-  for (const SequenceRows& sequence : args.sequences) {
+  const ConstHostMatrix latents = args.latents.Floats();
+  const int64_t cols = latents.cols;
+  for (const SequenceRows& sequence : args.batch->sequences()) {
     const int64_t first = sequence.first_position;
     ForPositions(sequence, args.cache, first, first + sequence.num_rows,
                  [&](int64_t position, float* block, int64_t slot) {
-                   const float* row = args.latents.row(sequence.first_row + position - first);
+                   const float* row = latents.row(sequence.first_row + position - first);
                    std::copy(row, row + cols, block + slot * cols);
                  });
   }
 }
 
 void RefOps::DoCausalAttention(const CausalAttentionArgs& args) {
+  const ConstHostMatrix q = args.q.Floats();
+  const HostMatrix out = args.out.Floats();
   const int64_t dim = args.head_dim;
-  for (const SequenceRows& sequence : args.sequences) {
+  for (const SequenceRows& sequence : args.batch->sequences()) {
     const int64_t num_keys = sequence.first_position + sequence.num_rows;
     std::vector<double> keys(static_cast<size_t>(num_keys * dim));
     std::vector<double> values(static_cast<size_t>(num_keys * dim));
@@ -101,14 +106,16 @@ void RefOps::DoCausalAttention(const CausalAttentionArgs& args) {
                    });
       for (int64_t r = 0; r < sequence.num_rows; ++r) {
         const int64_t row = sequence.first_row + r;
-        Attend(args.q.row(row) + h * dim, keys.data(), values.data(),
-               sequence.first_position + r + 1, dim, dim, args.scale, args.out.row(row) + h * dim);
+        Attend(q.row(row) + h * dim, keys.data(), values.data(), sequence.first_position + r + 1,
+               dim, dim, args.scale, out.row(row) + h * dim);
       }
     }
   }
 }
 
 void RefOps::DoLatentAttention(const LatentAttentionArgs& args) {
+  const ConstHostMatrix q = args.q.Floats();
+  const HostMatrix out = args.out.Floats();
   const auto& weight = static_cast<const RefLatentWeight&>(*args.weight);
   const LatentWeight::Dims& dims = weight.dims();
   const int64_t rank = dims.kv_lora_rank;
@@ -117,7 +124,7 @@ void RefOps::DoLatentAttention(const LatentAttentionArgs& args) {
   const int64_t v_dim = dims.v_head_dim;
   const int64_t head_dim = nope + rope;
   std::vector<double> row(static_cast<size_t>(rank));
-  for (const SequenceRows& sequence : args.sequences) {
+  for (const SequenceRows& sequence : args.batch->sequences()) {
     const int64_t num_keys = sequence.first_position + sequence.num_rows;
     std::vector<double> keys(static_cast<size_t>(num_keys * head_dim));
     std::vector<double> values(static_cast<size_t>(num_keys * v_dim));
@@ -146,22 +153,23 @@ void RefOps::DoLatentAttention(const LatentAttentionArgs& args) {
                    });
       for (int64_t r = 0; r < sequence.num_rows; ++r) {
         const int64_t token = sequence.first_row + r;
-        Attend(args.q.row(token) + h * head_dim, keys.data(), values.data(),
+        Attend(q.row(token) + h * head_dim, keys.data(), values.data(),
                sequence.first_position + r + 1, head_dim, v_dim, args.scale,
-               args.out.row(token) + h * v_dim);
+               out.row(token) + h * v_dim);
       }
     }
   }
 }
 
 void RefOps::DoFullAttention(const FullAttentionArgs& args) {
+  const HostMatrix out = args.out.Floats();
   const int64_t dim = args.head_dim;
   const int64_t width = args.num_heads * dim;
   const int64_t num_tokens = args.tokens_per_tile;
   std::vector<double> keys(static_cast<size_t>(num_tokens * dim));
   std::vector<double> values(static_cast<size_t>(num_tokens * dim));
   for (int64_t tile = 0; tile < args.num_tiles; ++tile) {
-    const ConstMatrix qkv = ConstMatrix(args.qkv).Rows(tile * num_tokens, num_tokens);
+    const ConstHostMatrix qkv = args.qkv.Floats().Rows(tile * num_tokens, num_tokens);
     for (int64_t h = 0; h < args.num_heads; ++h) {
       for (int64_t t = 0; t < num_tokens; ++t) {
         const float* k = qkv.row(t) + width + h * dim;
@@ -171,7 +179,7 @@ void RefOps::DoFullAttention(const FullAttentionArgs& args) {
       }
       for (int64_t t = 0; t < num_tokens; ++t) {
         Attend(qkv.row(t) + h * dim, keys.data(), values.data(), num_tokens, dim, dim, args.scale,
-               args.out.row(tile * num_tokens + t) + h * dim);
+               out.row(tile * num_tokens + t) + h * dim);
       }
     }
   }

@@ -41,8 +41,9 @@ const RefGatedLinearWeight& Ref(const GatedLinearWeight* weight) {
 }
 
 // E(x) of one token in double.
-std::vector<double> RunExpert(const ExpertWeights& expert, const float* x) {
-  const RefGatedLinearWeight& gate_up = Ref(expert.gate_up);
+std::vector<double> RunExpert(const RefMoeWeight& weight, int64_t index, const float* x) {
+  const RefGatedLinearWeight& gate_up = weight.gate_up[static_cast<size_t>(index)];
+  const RefLinearWeight& down = weight.down[static_cast<size_t>(index)];
   const int64_t hidden = gate_up.in_features();
   const int64_t width = gate_up.out_features();
   std::vector<double> row(static_cast<size_t>(std::max(hidden, width)));
@@ -55,7 +56,7 @@ std::vector<double> RunExpert(const ExpertWeights& expert, const float* x) {
   }
   std::vector<double> out(static_cast<size_t>(hidden));
   for (int64_t i = 0; i < hidden; ++i) {
-    Ref(expert.down).Row(i, row.data());
+    down.Row(i, row.data());
     out[static_cast<size_t>(i)] = Dot(row.data(), inner.data(), width);
   }
   return out;
@@ -89,6 +90,21 @@ RefGatedLinearWeight::RefGatedLinearWeight(const TensorView& gate_view, const Te
       gate(std::span(&gate_view, 1)),
       up(std::span(&up_view, 1)) {}
 
+RefMoeWeight::RefMoeWeight(const Dims& dims, const LoadExpert& load) : MoeWeight(dims) {
+  for (int64_t e = 0; e < dims.num_experts + (dims.shared_width > 0 ? 1 : 0); ++e) {
+    const ExpertTensors tensors = load(e);
+    gate_up.emplace_back(tensors.gate, tensors.up);
+    down.emplace_back(std::span(&tensors.down, 1));
+  }
+}
+
+size_t RefMoeWeight::num_bytes() const {
+  size_t bytes = 0;
+  for (const RefGatedLinearWeight& weight : gate_up) bytes += weight.num_bytes();
+  for (const RefLinearWeight& weight : down) bytes += weight.num_bytes();
+  return bytes;
+}
+
 std::unique_ptr<LinearWeight> RefOps::DoPackLinear(std::span<const TensorView> parts) {
   return std::make_unique<RefLinearWeight>(parts);
 }
@@ -98,18 +114,26 @@ std::unique_ptr<GatedLinearWeight> RefOps::DoPackGatedLinear(const TensorView& g
   return std::make_unique<RefGatedLinearWeight>(gate, up);
 }
 
+std::unique_ptr<MoeWeight> RefOps::DoPackExperts(const MoeWeight::Dims& dims,
+                                                 const LoadExpert& load) {
+  return std::make_unique<RefMoeWeight>(dims, load);
+}
+
 void RefOps::DoLinear(const LinearArgs& args) {
   const RefLinearWeight& weight = Ref(args.weight);
   const int64_t in = weight.in_features();
+  const ConstHostMatrix x = args.x.Floats();
+  const ConstHostMatrix residual = args.residual.Floats();
+  const HostMatrix out = args.out.Floats();
   std::vector<double> row(static_cast<size_t>(in));
   for (int64_t o = 0; o < weight.out_features(); ++o) {
     weight.Row(o, row.data());
-    for (int64_t r = 0; r < args.x.rows; ++r) {
-      double y = Dot(row.data(), args.x.row(r), in);
-      if (args.bias != nullptr) y += args.bias[o];
+    for (int64_t r = 0; r < x.rows; ++r) {
+      double y = Dot(row.data(), x.row(r), in);
+      if (args.bias != nullptr) y += args.bias->Floats()[o];
       y = Activate(args.activation, y);
-      if (args.residual.data != nullptr) y += args.residual.row(r % args.residual.rows)[o];
-      args.out.row(r)[o] = static_cast<float>(y);
+      if (residual.data != nullptr) y += residual.row(r % residual.rows)[o];
+      out.row(r)[o] = static_cast<float>(y);
     }
   }
 }
@@ -117,46 +141,58 @@ void RefOps::DoLinear(const LinearArgs& args) {
 void RefOps::DoGatedLinear(const GatedLinearArgs& args) {
   const RefGatedLinearWeight& weight = Ref(args.weight);
   const int64_t in = weight.in_features();
+  const ConstHostMatrix all_x = args.x.Floats();
+  const HostMatrix out = args.out.Floats();
   std::vector<double> gate(static_cast<size_t>(in));
   std::vector<double> up(static_cast<size_t>(in));
   for (int64_t o = 0; o < weight.out_features(); ++o) {
     weight.gate.Row(o, gate.data());
     weight.up.Row(o, up.data());
-    for (int64_t r = 0; r < args.x.rows; ++r) {
-      const float* x = args.x.row(r);
-      args.out.row(r)[o] =
-          static_cast<float>(Silu(Dot(gate.data(), x, in)) * Dot(up.data(), x, in));
+    for (int64_t r = 0; r < all_x.rows; ++r) {
+      const float* x = all_x.row(r);
+      out.row(r)[o] = static_cast<float>(Silu(Dot(gate.data(), x, in)) * Dot(up.data(), x, in));
     }
   }
 }
 
 void RefOps::DoRoute(const RouteArgs& args) {
   const RouterConfig& config = *args.config;
-  std::vector<float> logits(static_cast<size_t>(args.x.rows * config.num_experts));
-  const Matrix out(logits.data(), args.x.rows, config.num_experts);
-  DoLinear({.x = args.x, .weight = args.weight, .residual = {}, .out = out});
-  for (int64_t r = 0; r < args.x.rows; ++r) {
-    SelectExperts(config, out.row(r), args.correction_bias, args.expert_ids + r * config.top_k,
-                  args.expert_weights + r * config.top_k);
+  const RefLinearWeight& weight = Ref(args.weight);
+  const ConstHostMatrix x = args.x.Floats();
+  const float* bias = args.correction_bias != nullptr ? args.correction_bias->Floats() : nullptr;
+  std::vector<float> logits(static_cast<size_t>(config.num_experts));
+  std::vector<double> row(static_cast<size_t>(x.cols));
+  for (int64_t r = 0; r < x.rows; ++r) {
+    for (size_t e = 0; e < logits.size(); ++e) {
+      weight.Row(static_cast<int64_t>(e), row.data());
+      logits[e] = static_cast<float>(Dot(row.data(), x.row(r), x.cols));
+    }
+    SelectExperts(config, logits.data(), bias, args.expert_ids.As<int32_t>().row(r),
+                  args.expert_weights.Floats().row(r));
   }
 }
 
 void RefOps::DoMoe(const MoeArgs& args) {
-  const int64_t hidden = args.x.cols;
-  for (int64_t r = 0; r < args.x.rows; ++r) {
-    std::vector<double> sum(static_cast<size_t>(hidden), 0.0);
-    for (int64_t k = r * args.top_k; k < (r + 1) * args.top_k; ++k) {
-      const auto& expert = args.experts[static_cast<size_t>(args.expert_ids[k])];
-      const std::vector<double> y = RunExpert(expert, args.x.row(r));
-      for (size_t i = 0; i < sum.size(); ++i) sum[i] += args.expert_weights[k] * y[i];
+  const auto& weight = static_cast<const RefMoeWeight&>(*args.weight);
+  const MoeWeight::Dims& dims = weight.dims();
+  const ConstHostMatrix x = args.x.Floats();
+  const ConstHostMatrix residual = args.residual.Floats();
+  const MatrixView<const int32_t> ids = args.expert_ids.As<int32_t>();
+  const ConstHostMatrix weights = args.expert_weights.Floats();
+  const HostMatrix out = args.out.Floats();
+  CheckExpertIds(ids, dims.num_experts);
+  for (int64_t r = 0; r < x.rows; ++r) {
+    std::vector<double> sum(static_cast<size_t>(dims.hidden), 0.0);
+    for (int64_t k = 0; k < ids.cols; ++k) {
+      const std::vector<double> y = RunExpert(weight, ids.row(r)[k], x.row(r));
+      for (size_t i = 0; i < sum.size(); ++i) sum[i] += weights.row(r)[k] * y[i];
     }
-    if (args.shared.gate_up != nullptr) {
-      const std::vector<double> y = RunExpert(args.shared, args.x.row(r));
+    if (dims.shared_width > 0) {
+      const std::vector<double> y = RunExpert(weight, dims.num_experts, x.row(r));
       for (size_t i = 0; i < sum.size(); ++i) sum[i] += y[i];
     }
-    for (int64_t i = 0; i < hidden; ++i) {
-      args.out.row(r)[i] =
-          static_cast<float>(args.residual.row(r)[i] + sum[static_cast<size_t>(i)]);
+    for (int64_t i = 0; i < dims.hidden; ++i) {
+      out.row(r)[i] = static_cast<float>(residual.row(r)[i] + sum[static_cast<size_t>(i)]);
     }
   }
 }

@@ -2,25 +2,34 @@
 
 #include <cmath>
 
+#include "runtime/ops/ref/make_ref_ops.h"
+
 namespace vl2 {
 
 void RefOps::DoRmsNorm(const RmsNormArgs& args) {
-  const int64_t cols = args.x.cols;
-  for (int64_t r = 0; r < args.x.rows; ++r) {
-    const float* x = args.x.row(r);
+  const ConstHostMatrix all_x = args.x.Floats();
+  const HostMatrix out = args.out.Floats();
+  const float* weight = args.weight->Floats();
+  const int64_t cols = all_x.cols;
+  for (int64_t r = 0; r < all_x.rows; ++r) {
+    const float* x = all_x.row(r);
     double sum = 0;
     for (int64_t i = 0; i < cols; ++i) sum += double{x[i]} * x[i];
     const double scale = 1 / std::sqrt(sum / static_cast<double>(cols) + args.eps);
     for (int64_t i = 0; i < cols; ++i) {
-      args.out.row(r)[i] = static_cast<float>(args.weight[i] * (x[i] * scale));
+      out.row(r)[i] = static_cast<float>(weight[i] * (x[i] * scale));
     }
   }
 }
 
 void RefOps::DoLayerNorm(const LayerNormArgs& args) {
-  const int64_t cols = args.x.cols;
-  for (int64_t r = 0; r < args.x.rows; ++r) {
-    const float* x = args.x.row(r);
+  const ConstHostMatrix all_x = args.x.Floats();
+  const HostMatrix out = args.out.Floats();
+  const float* weight = args.weight->Floats();
+  const float* bias = args.bias->Floats();
+  const int64_t cols = all_x.cols;
+  for (int64_t r = 0; r < all_x.rows; ++r) {
+    const float* x = all_x.row(r);
     double mean = 0;
     for (int64_t i = 0; i < cols; ++i) mean += x[i];
     mean /= static_cast<double>(cols);
@@ -29,8 +38,7 @@ void RefOps::DoLayerNorm(const LayerNormArgs& args) {
     variance /= static_cast<double>(cols);
     const double scale = 1 / std::sqrt(variance + args.eps);
     for (int64_t i = 0; i < cols; ++i) {
-      args.out.row(r)[i] =
-          static_cast<float>((x[i] - mean) * scale * args.weight[i] + args.bias[i]);
+      out.row(r)[i] = static_cast<float>((x[i] - mean) * scale * weight[i] + bias[i]);
     }
   }
 }
@@ -38,12 +46,14 @@ void RefOps::DoLayerNorm(const LayerNormArgs& args) {
 void RefOps::DoRotary(const RotaryArgs& args) {
   const int64_t dim = args.table->dim;
   const int64_t half = dim / 2;
+  const HostMatrix rows = args.x.Floats();
+  const std::span<const int32_t> positions = args.batch->positions();
   std::vector<double> turned(static_cast<size_t>(dim));
-  for (int64_t r = 0; r < args.x.rows; ++r) {
-    const float* cos = args.table->cos.data() + args.positions[r] * half;
-    const float* sin = args.table->sin.data() + args.positions[r] * half;
+  for (int64_t r = 0; r < rows.rows; ++r) {
+    const float* cos = args.table->cos.Floats() + positions[static_cast<size_t>(r)] * half;
+    const float* sin = args.table->sin.Floats() + positions[static_cast<size_t>(r)] * half;
     for (int64_t h = 0; h < args.num_heads; ++h) {
-      float* x = args.x.row(r) + h * args.head_stride + args.offset;
+      float* x = rows.row(r) + h * args.head_stride + args.offset;
       for (int64_t i = 0; i < half; ++i) {
         const bool halves = args.layout == RotaryLayout::kHalves;
         const double a = x[halves ? i : 2 * i];
@@ -57,13 +67,13 @@ void RefOps::DoRotary(const RotaryArgs& args) {
 }
 
 void RefOps::DoEmbed(const EmbedArgs& args) {
-  const int64_t hidden = args.table.shape[1];
-  for (int64_t r = 0; r < args.out.rows; ++r) {
-    const int64_t first = args.ids[r] * hidden;
-    for (int64_t i = 0; i < hidden; ++i) {
-      args.out.row(r)[i] = args.table.dtype == DType::kF32
-                               ? args.table.data<float>()[first + i]
-                               : ToFloat(args.table.data<BFloat16>()[first + i]);
+  const ConstMatrix table = args.table->matrix();
+  const HostMatrix out = args.out.Floats();
+  for (int64_t r = 0; r < out.rows; ++r) {
+    const int32_t id = args.batch->ids()[static_cast<size_t>(r)];
+    for (int64_t i = 0; i < out.cols; ++i) {
+      out.row(r)[i] = table.dtype == DType::kF32 ? table.As<float>().row(id)[i]
+                                                 : ToFloat(table.As<BFloat16>().row(id)[i]);
     }
   }
 }
@@ -73,7 +83,9 @@ void RefOps::DoSpaceToDepth(const SpaceToDepthArgs& args) {
   const int64_t ratio = args.ratio;
   const int64_t out_side = (side + ratio - 1) / ratio;
   const int64_t cells = ratio * ratio;
-  for (int64_t r = 0; r < args.out.rows; ++r) {
+  const ConstHostMatrix x_rows = args.x.Floats();
+  const HostMatrix out = args.out.Floats();
+  for (int64_t r = 0; r < out.rows; ++r) {
     const int64_t tile = r / (out_side * out_side);
     const int64_t y0 = r / out_side % out_side * ratio;
     const int64_t x0 = r % out_side * ratio;
@@ -81,14 +93,14 @@ void RefOps::DoSpaceToDepth(const SpaceToDepthArgs& args) {
       const int64_t y = y0 + cell / ratio;
       const int64_t x = x0 + cell % ratio;
       const bool inside = y < side && x < side;
-      const float* source = args.x.row(inside ? (tile * side + y) * side + x : 0);
-      for (int64_t c = 0; c < args.x.cols; ++c) {
-        args.out.row(r)[c * cells + cell] = inside ? source[c] : 0.0f;
+      const float* source = x_rows.row(inside ? (tile * side + y) * side + x : 0);
+      for (int64_t c = 0; c < x_rows.cols; ++c) {
+        out.row(r)[c * cells + cell] = inside ? source[c] : 0.0f;
       }
     }
   }
 }
 
-std::unique_ptr<Ops> MakeRefOps() { return std::make_unique<RefOps>(); }
+std::unique_ptr<Ops> MakeRefOps(Device& device) { return std::make_unique<RefOps>(device); }
 
 }  // namespace vl2

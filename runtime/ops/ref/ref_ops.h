@@ -2,16 +2,17 @@
 // Single-threaded and slow; nothing but tests and golden_check --ops=ref should use it.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <string_view>
 #include <vector>
 
-#include "runtime/ops/ops.h"
+#include "runtime/ops/host_ops.h"
 #include "runtime/tensor/tensor.h"
 
 namespace vl2 {
 
-// Both weight classes keep the checkpoint's bytes as they are.
+// All weight classes keep the checkpoint's bytes as they are.
 class RefLinearWeight : public LinearWeight {
  public:
   explicit RefLinearWeight(std::span<const TensorView> parts);
@@ -38,8 +39,18 @@ class RefLatentWeight : public LatentWeight {
   const RefLinearWeight kv_b;  // [heads·(nope+v), rank]
 };
 
-class RefOps : public Ops {
+class RefMoeWeight : public MoeWeight {
  public:
+  RefMoeWeight(const Dims& dims, const LoadExpert& load);
+  size_t num_bytes() const override;
+  // [num_experts], then the shared ones where there are some.
+  std::deque<RefGatedLinearWeight> gate_up;
+  std::deque<RefLinearWeight> down;
+};
+
+class RefOps : public HostOps {
+ public:
+  explicit RefOps(Device& device) : HostOps(device) {}
   std::string_view name() const override { return "ref"; }
 
  protected:
@@ -48,6 +59,8 @@ class RefOps : public Ops {
                                                        const TensorView& up) override;
   std::unique_ptr<LatentWeight> DoPackLatent(const TensorView& kv_b,
                                              const LatentWeight::Dims& dims) override;
+  std::unique_ptr<MoeWeight> DoPackExperts(const MoeWeight::Dims& dims,
+                                           const LoadExpert& load) override;
   void DoLinear(const LinearArgs& args) override;
   void DoGatedLinear(const GatedLinearArgs& args) override;
   void DoRmsNorm(const RmsNormArgs& args) override;

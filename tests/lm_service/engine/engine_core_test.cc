@@ -3,6 +3,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "runtime/base/status.h"
+#include "tests/cases/test_device.h"
 #include "tests/lm_service/engine/test_model.h"
 
 namespace vl2 {
@@ -164,7 +165,7 @@ std::vector<float> SomeEmbeddings(int64_t count) {
 
 void Upload(EngineCore& core, uint64_t id, const std::vector<float>& all, int64_t first,
             int64_t count) {
-  core.AddEmbeddings(id, 0, first, ConstMatrix(all.data() + first * 128, count, 128));
+  core.AddEmbeddings(id, 0, first, ConstHostMatrix(all.data() + first * 128, count, 128));
 }
 
 TEST_F(EngineCoreTest, PrefillFollowsTheEmbeddingsThatArrived) {
@@ -189,6 +190,27 @@ TEST_F(EngineCoreTest, PrefillFollowsTheEmbeddingsThatArrived) {
   RunAll(core);
   EXPECT_TRUE(pieces->status.ok());
   EXPECT_EQ(pieces->Answer(), whole->Answer());
+}
+
+// As on a GPU: only operations touch the device's memory.
+TEST_F(EngineCoreTest, NeedsNoMemoryThatTheHostMayRead) {
+  const std::vector<float> all = SomeEmbeddings(150);
+  const auto run = [&](LanguageModel& model) {
+    EngineCore core(Options(), model);
+    uint64_t id = 0;
+    GenerateRequest request = PictureRequest(150, "");
+    request.num_samples = 2;  // they share a block, which is copied
+    request.sampling.temperature = 1;
+    const auto sink = Submit(core, request, &id);
+    Upload(core, id, all, 0, 150);
+    RunAll(core);
+    EXPECT_TRUE(sink->status.ok()) << sink->status;
+    return std::pair(sink->Answer(0), sink->Answer(1));
+  };
+  TestDevice device(TestDevice::Access::kInsideOperations);
+  GuardedOps ops(MakeCpuOps(&Model().pool, device), device);
+  const auto model = LanguageModel::Load(*Model().checkpoint, ops);
+  EXPECT_EQ(run(*model), run(*Model().language));
 }
 
 TEST_F(EngineCoreTest, AKnownPictureIsNotAskedForAgain) {

@@ -38,7 +38,7 @@ void Upload(EngineCore& core, uint64_t id, int slot, const ImagePart& image, int
             int64_t count) {
   const std::vector<float> all = EmbeddingsOf(image.content_key, image.num_embeddings);
   const int64_t hidden = Model().language->hidden();
-  core.AddEmbeddings(id, slot, first, ConstMatrix(all.data() + first * hidden, count, hidden));
+  core.AddEmbeddings(id, slot, first, ConstHostMatrix(all.data() + first * hidden, count, hidden));
 }
 
 // A request, and what the test knows of it.

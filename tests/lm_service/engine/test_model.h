@@ -8,7 +8,7 @@
 #include "lm_service/engine/engine_core.h"
 #include "lm_service/model/language_model.h"
 #include "runtime/checkpoint/checkpoint.h"
-#include "runtime/ops/ops.h"
+#include "runtime/ops/cpu/make_cpu_ops.h"
 
 namespace vl2 {
 

@@ -6,6 +6,8 @@
 #include "gtest/gtest.h"
 #include "lm_service/kv_cache/block_allocator.h"
 #include "lm_service/kv_cache/prefix_cache.h"
+#include "runtime/ops/host_ops.h"
+#include "runtime/ops/ref/make_ref_ops.h"
 
 namespace vl2 {
 namespace {
@@ -74,16 +76,18 @@ TEST(KvCache, LayersOfABlockLieTogether) {
   config.num_hidden_layers = 3;
   config.kv_lora_rank = 8;
   config.qk_rope_head_dim = 4;
-  KvCache cache(config, 5);
-  EXPECT_EQ(KvCache::BlockBytes(config), 3 * 64 * 12 * 4);
-  EXPECT_EQ(cache.layer(1).block(2) - cache.layer(0).block(2), 64 * 12);
-  EXPECT_EQ(cache.layer(0).block(1) - cache.layer(0).block(0), 3 * 64 * 12);
+  const std::unique_ptr<Ops> ops = MakeRefOps();
+  const CacheShape shape = MakeCacheShape(config);
+  EXPECT_EQ(ops->CacheBlockBytes(shape), 3 * 64 * 12 * 4);
+  const std::unique_ptr<PagedCache> cache = ops->MakeCache(shape, 5);
+  EXPECT_EQ(cache->layer(1).block(2) - cache->layer(0).block(2), 64 * 12 * 4);
+  EXPECT_EQ(cache->layer(0).block(1) - cache->layer(0).block(0), 3 * 64 * 12 * 4);
   for (int64_t layer = 0; layer < 3; ++layer) {
-    std::fill_n(cache.layer(layer).block(4), 64 * 12, static_cast<float>(layer + 1));
-    std::fill_n(cache.layer(layer).block(3), 64 * 12, 0.0f);
+    std::fill_n(FloatBlock(cache->layer(layer), 4), 64 * 12, static_cast<float>(layer + 1));
+    std::fill_n(FloatBlock(cache->layer(layer), 3), 64 * 12, 0.0f);
   }
-  cache.CopyBlock(4, 3);
-  EXPECT_EQ(cache.layer(2).block(3)[64 * 12 - 1], 3.0f);
+  ops->CopyBlock(*cache, 4, 3);
+  EXPECT_EQ(FloatBlock(cache->layer(2), 3)[64 * 12 - 1], 3.0f);
 }
 
 }  // namespace

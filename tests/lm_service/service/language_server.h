@@ -12,7 +12,7 @@
 #include "lm_service/service/language_service.h"
 #include "runtime/base/thread_pool.h"
 #include "runtime/checkpoint/checkpoint.h"
-#include "runtime/ops/ops.h"
+#include "runtime/ops/cpu/make_cpu_ops.h"
 #include "runtime/rpc/model_info.h"
 #include "runtime/rpc/server_scaffold.h"
 

@@ -15,6 +15,7 @@
 #include "runtime/base/json.h"
 #include "runtime/base/status.h"
 #include "runtime/checkpoint/weight_conversion.h"
+#include "runtime/ops/cpu/make_cpu_ops.h"
 
 namespace vl2 {
 namespace {
@@ -153,9 +154,9 @@ std::vector<float> Product(Ops& ops, const LinearWeight& weight) {
   for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 7) - 3;
   std::vector<float> out(static_cast<size_t>(weight.out_features()));
   LinearArgs args;
-  args.x = ConstMatrix(x.data(), 1, weight.in_features());
+  args.x = OnHost(HostMatrix(x.data(), 1, weight.in_features()));
   args.weight = &weight;
-  args.out = Matrix(out.data(), 1, weight.out_features());
+  args.out = OnHost(HostMatrix(out.data(), 1, weight.out_features()));
   ops.Linear(args);
   return out;
 }
@@ -171,7 +172,8 @@ TEST(WeightLoader, TakesFloat16AsBFloat16OrAsFloat32) {
     ::testing::internal::CaptureStderr();
     {
       WeightLoader loader(*checkpoint, *ops);
-      const Tensor table = loader.Table(kEmbedding);
+      const DeviceTensor device_table = loader.Table(kEmbedding);
+      const ConstMatrix table = device_table.matrix();
       const TensorView stored = checkpoint->View(kEmbedding);
       ASSERT_EQ(stored.dtype, DType::kF16);
       const std::vector<float> exact = checkpoint->Floats(kEmbedding);
@@ -179,12 +181,15 @@ TEST(WeightLoader, TakesFloat16AsBFloat16OrAsFloat32) {
         Float16 value;
         std::memcpy(&value, stored.bytes + 2 * i, 2);
         ASSERT_EQ(exact[i], ToFloat(value));
-        const float kept = rounds ? ToFloat(table.data<BFloat16>()[i]) : table.data<float>()[i];
+        const float kept =
+            rounds ? ToFloat(table.As<BFloat16>().data[i]) : table.As<float>().data[i];
         ASSERT_EQ(kept, rounds ? ToFloat(ToBFloat16(exact[i])) : exact[i]) << i;
       }
       // A norm's weight is float32 everywhere.
-      EXPECT_EQ(loader.RmsNorm("language.model.norm", 1e-6).weight,
-                checkpoint->Floats("language.model.norm.weight"));
+      const RmsNormLayer norm = loader.RmsNorm("language.model.norm", 1e-6);
+      const std::vector<float> weight = checkpoint->Floats("language.model.norm.weight");
+      EXPECT_EQ(std::vector<float>(norm.weight.Floats(), norm.weight.Floats() + weight.size()),
+                weight);
       loader.Linear(kProjection, false);
       loader.Mlp(kMlp);
     }

@@ -29,8 +29,8 @@ void RunInChunks(Problem& problem, Ops* ops, int64_t chunk) {
 TEST_P(AttentionTest, CausalMatchesTheReference) {
   for (const AttentionCase& c : CausalTestCases()) {
     SCOPED_TRACE(::testing::PrintToString(c));
-    CausalProblem expected(c);
-    CausalProblem actual(c);
+    CausalProblem expected(c, ref_.get());
+    CausalProblem actual(c, cpu_.get());
     expected.Run(ref_.get());
     actual.Run(cpu_.get());
     EXPECT_TRUE(Close(actual.result(), expected.result(), kTolerance, 1e-6));
@@ -40,10 +40,10 @@ TEST_P(AttentionTest, CausalMatchesTheReference) {
 TEST_P(AttentionTest, CausalChunksGiveTheBitsOfTheBatch) {
   for (const AttentionCase& c : CausalTestCases()) {
     SCOPED_TRACE(::testing::PrintToString(c));
-    CausalProblem together(c);
+    CausalProblem together(c, cpu_.get());
     together.Run(cpu_.get());
     for (const int64_t chunk : {1, 5, 37, 1000}) {
-      CausalProblem parts(c);
+      CausalProblem parts(c, cpu_.get());
       RunInChunks(parts, cpu_.get(), chunk);
       EXPECT_TRUE(SameBits(parts.result(), together.result())) << "chunks of " << chunk;
     }
@@ -55,12 +55,12 @@ TEST_P(AttentionTest, CausalThreadsDoNotChangeTheBits) {
     SCOPED_TRACE(::testing::PrintToString(c));
     ThreadPool one(1);
     const std::unique_ptr<Ops> single = MakeCpuOps(&one);
-    CausalProblem expected(c);
+    CausalProblem expected(c, ref_.get());
     expected.Run(single.get());
     for (const int num_threads : {2, 8}) {
       ThreadPool pool(num_threads);
       const std::unique_ptr<Ops> ops = MakeCpuOps(&pool);
-      CausalProblem actual(c);
+      CausalProblem actual(c, cpu_.get());
       actual.Run(ops.get());
       EXPECT_TRUE(SameBits(actual.result(), expected.result())) << num_threads << " threads";
     }
@@ -111,8 +111,8 @@ TEST_P(AttentionTest, LatentThreadsDoNotChangeTheBits) {
 TEST_P(AttentionTest, FullMatchesTheReference) {
   for (const FullAttentionCase& c : FullAttentionTestCases()) {
     SCOPED_TRACE(::testing::PrintToString(c));
-    FullAttentionProblem expected(c);
-    FullAttentionProblem actual(c);
+    FullAttentionProblem expected(c, ref_.get());
+    FullAttentionProblem actual(c, cpu_.get());
     expected.Run(ref_.get(), 0, c.num_tiles);
     actual.Run(cpu_.get(), 0, c.num_tiles);
     EXPECT_TRUE(Close(actual.result(), expected.result(), kTolerance, 1e-6));
@@ -124,12 +124,12 @@ TEST_P(AttentionTest, FullTilesAndThreadsDoNotChangeTheBits) {
     SCOPED_TRACE(::testing::PrintToString(c));
     ThreadPool one(1);
     const std::unique_ptr<Ops> single = MakeCpuOps(&one);
-    FullAttentionProblem expected(c);
+    FullAttentionProblem expected(c, ref_.get());
     for (int64_t tile = 0; tile < c.num_tiles; ++tile) expected.Run(single.get(), tile, 1);
     for (const int num_threads : {1, 2, 8}) {
       ThreadPool pool(num_threads);
       const std::unique_ptr<Ops> ops = MakeCpuOps(&pool);
-      FullAttentionProblem actual(c);
+      FullAttentionProblem actual(c, cpu_.get());
       actual.Run(ops.get(), 0, c.num_tiles);
       EXPECT_TRUE(SameBits(actual.result(), expected.result())) << num_threads << " threads";
     }
@@ -142,28 +142,33 @@ TEST_P(AttentionTest, WritesOnlyTheRowsSlots) {
   for (const SequenceCase& s : sequences) rows += s.num_rows;
   for (const int64_t dim : {1, 16, 33}) {
     constexpr int64_t kHeads = 3;
-    const SpacedMatrix keys(rows, kHeads * dim, 2, 1.0f, 1);
-    const SpacedMatrix values(rows, kHeads * dim, 3, 1.0f, 2);
-    PagedCacheData expected(sequences, kHeads, dim, 0);
-    PagedCacheData actual(sequences, kHeads, dim, 0);
-    PagedCacheData expected_latent(sequences, 0, 0, kHeads * dim);
-    PagedCacheData actual_latent(sequences, 0, 0, kHeads * dim);
-    const auto write = [&](Ops* ops, PagedCacheData& heads, PagedCacheData& latents) {
-      heads.FillWithNan();
-      latents.FillWithNan();
-      ops->WriteKeysValues({.keys = keys.view(),
-                            .values = values.view(),
-                            .num_kv_heads = kHeads,
-                            .head_dim = dim,
-                            .sequences = heads.sequences(),
-                            .cache = heads.layer()});
-      ops->WriteLatents(
-          {.latents = keys.view(), .sequences = latents.sequences(), .cache = latents.layer()});
+    const auto written = [&](Ops* ops, bool latent) {
+      const SpacedMatrix keys(ops->device(), rows, kHeads * dim, 2, 1.0f, 1);
+      const SpacedMatrix values(ops->device(), rows, kHeads * dim, 3, 1.0f, 2);
+      PagedCacheData data(sequences, latent ? 0 : kHeads, latent ? 0 : dim,
+                          latent ? kHeads * dim : 0, ops);
+      data.FillWithNan();
+      const std::unique_ptr<Batch> batch = data.BatchOf(data.sequences(), ops);
+      if (latent) {
+        ops->WriteLatents({.latents = keys.view(), .batch = batch.get(), .cache = data.layer()});
+      } else {
+        ops->WriteKeysValues({.keys = keys.view(),
+                              .values = values.view(),
+                              .num_kv_heads = kHeads,
+                              .head_dim = dim,
+                              .batch = batch.get(),
+                              .cache = data.layer()});
+      }
+      return data.Everything(ops);
     };
-    write(ref_.get(), expected, expected_latent);
-    write(cpu_.get(), actual, actual_latent);
-    EXPECT_TRUE(Close(actual.all(), expected.all(), 0, 0));
-    EXPECT_TRUE(Close(actual_latent.all(), expected_latent.all(), 0, 0));
+    for (const bool latent : {false, true}) {
+      const std::vector<float> expected = written(ref_.get(), latent);
+      EXPECT_TRUE(Close(written(cpu_.get(), latent), expected, 0, 0));
+      const auto num_nan = std::count_if(expected.begin(), expected.end(),
+                                         [](float value) { return std::isnan(value); });
+      const auto slots = static_cast<int64_t>(expected.size()) / (2 * kHeads * dim);
+      EXPECT_EQ(num_nan, (slots - rows) * kHeads * dim * (latent ? 1 : 2));
+    }
   }
 }
 

@@ -7,7 +7,8 @@
 #include "gtest/gtest.h"
 #include "runtime/base/thread_pool.h"
 #include "runtime/ops/cpu/cpu_target.h"
-#include "runtime/ops/ops.h"
+#include "runtime/ops/cpu/make_cpu_ops.h"
+#include "runtime/ops/ref/make_ref_ops.h"
 
 namespace vl2 {
 

@@ -35,8 +35,9 @@ TEST_P(LinearTest, NotANumberStaysInItsRow) {
     const LinearCase c = {14, 60, 50, DType::kBF16, true, Activation::kGeluErf, 0, gated};
     LinearProblem expected(c, ref_.get());
     LinearProblem actual(c, cpu_.get());
-    for (const LinearProblem* problem : {&expected, &actual}) {
-      problem->x().row(4)[17] = std::numeric_limits<float>::quiet_NaN();
+    for (LinearProblem* problem : {&expected, &actual}) {
+      problem->x().Edit(
+          [](HostMatrix x) { x.row(4)[17] = std::numeric_limits<float>::quiet_NaN(); });
     }
     expected.Run(ref_.get());
     actual.Run(cpu_.get());

@@ -14,8 +14,8 @@ class RowOpsTest : public CpuTargetTest {};
 TEST_P(RowOpsTest, NormsMatchTheReference) {
   for (const NormCase& c : NormTestCases()) {
     SCOPED_TRACE(::testing::PrintToString(c));
-    NormProblem expected(c);
-    NormProblem actual(c);
+    NormProblem expected(c, ref_.get());
+    NormProblem actual(c, cpu_.get());
     expected.RunRms(ref_.get(), 0, c.rows);
     expected.RunLayer(ref_.get(), 0, c.rows);
     actual.RunRms(cpu_.get(), 0, c.rows);
@@ -31,8 +31,8 @@ TEST_P(RowOpsTest, NormsMatchTheReference) {
 
 TEST_P(RowOpsTest, NormRowsAloneGiveTheBitsOfRowsTogether) {
   for (const NormCase& c : NormTestCases()) {
-    NormProblem together(c);
-    NormProblem alone(c);
+    NormProblem together(c, cpu_.get());
+    NormProblem alone(c, cpu_.get());
     together.RunRms(cpu_.get(), 0, c.rows);
     together.RunLayer(cpu_.get(), 0, c.rows);
     for (int64_t row = 0; row < c.rows; ++row) {
@@ -46,10 +46,10 @@ TEST_P(RowOpsTest, NormRowsAloneGiveTheBitsOfRowsTogether) {
 
 TEST_P(RowOpsTest, NormOfNotANumberStaysInItsRow) {
   const NormCase c = {5, 100, 0};
-  NormProblem expected(c);
-  NormProblem actual(c);
-  for (const NormProblem* problem : {&expected, &actual}) {
-    problem->x().row(3)[99] = std::numeric_limits<float>::quiet_NaN();
+  NormProblem expected(c, ref_.get());
+  NormProblem actual(c, cpu_.get());
+  for (NormProblem* problem : {&expected, &actual}) {
+    problem->x().Edit([](HostMatrix x) { x.row(3)[99] = std::numeric_limits<float>::quiet_NaN(); });
   }
   expected.RunLayer(ref_.get(), 0, 5);
   actual.RunLayer(cpu_.get(), 0, 5);
@@ -59,9 +59,9 @@ TEST_P(RowOpsTest, NormOfNotANumberStaysInItsRow) {
 TEST_P(RowOpsTest, RotaryMatchesTheReference) {
   for (const RotaryCase& c : RotaryTestCases()) {
     SCOPED_TRACE(::testing::PrintToString(c));
-    RotaryProblem expected(c);
-    RotaryProblem actual(c);
-    RotaryProblem alone(c);
+    RotaryProblem expected(c, ref_.get());
+    RotaryProblem actual(c, cpu_.get());
+    RotaryProblem alone(c, cpu_.get());
     expected.Run(ref_.get(), 0, c.tokens);
     actual.Run(cpu_.get(), 0, c.tokens);
     EXPECT_TRUE(Close(actual.result(), expected.result(), 2e-7, 0));
@@ -70,16 +70,43 @@ TEST_P(RowOpsTest, RotaryMatchesTheReference) {
   }
 }
 
-TEST_P(RowOpsTest, EmbedCopiesRows) {
+// Rows that come in and go out: a table's, the host's, and those whose logits are wanted.
+TEST_P(RowOpsTest, RowsAreCopied) {
+  const std::vector<int32_t> ids = {0, 49, 7, 7, 31};
+  const std::vector<int32_t> logit_rows = {1, 4};
+  const std::vector<int32_t> table_of_blocks = {0};
+  const std::vector<SequenceRows> sequences = {
+      {.first_row = 0, .num_rows = 5, .num_prompt = 5, .block_table = table_of_blocks.data()}};
   for (const DType dtype : {DType::kBF16, DType::kF32}) {
     for (const int64_t hidden : {1, 239, 1280}) {
-      const Tensor table = RandomTensor(dtype, {50, hidden}, 1.0f, 1);
-      const std::vector<int32_t> ids = {0, 49, 7, 7, 31};
+      const Tensor values = RandomTensor(dtype, {50, hidden}, 1.0f, 1);
+      const std::vector<float> image = RandomFloats(2 * hidden, 1.0f, 2);
+      const auto run = [&](Ops* ops, SpacedMatrix& rows, SpacedMatrix& taken) {
+        const DeviceTensor table = ops->Upload(values.view());
+        const std::unique_ptr<Batch> batch = ops->NewBatch();
+        ops->SetBatch({.sequences = sequences,
+                       .ids = ids,
+                       .logit_rows = logit_rows,
+                       .limits = {.num_blocks = 1, .max_positions = 5, .vocab_size = 50}},
+                      batch.get());
+        ops->Embed({.table = &table, .batch = batch.get(), .out = rows.view()});
+        ops->WriteRows(
+            {.values = ConstHostMatrix(image.data(), 2, hidden), .out = rows.view().Rows(2, 2)});
+        ops->TakeRows({.x = rows.view(), .batch = batch.get(), .out = taken.view()});
+      };
       SpacedMatrix expected(5, hidden, 2);
       SpacedMatrix actual(5, hidden, 2);
-      ref_->Embed({.table = table.view(), .ids = ids.data(), .out = expected.view()});
-      cpu_->Embed({.table = table.view(), .ids = ids.data(), .out = actual.view()});
+      SpacedMatrix expected_taken(2, hidden, 3);
+      SpacedMatrix taken(2, hidden, 3);
+      run(ref_.get(), expected, expected_taken);
+      run(cpu_.get(), actual, taken);
       EXPECT_TRUE(SameBits(actual.all(), expected.all()));
+      EXPECT_TRUE(SameBits(taken.all(), expected_taken.all()));
+      const std::vector<float> rows(actual.all().begin(), actual.all().end());
+      EXPECT_TRUE(
+          std::equal(image.begin(), image.begin() + hidden, rows.begin() + 2 * (hidden + 2)));
+      EXPECT_TRUE(std::equal(rows.begin() + hidden + 2, rows.begin() + hidden + 2 + hidden,
+                             taken.all().begin()));
     }
   }
 }

@@ -15,6 +15,7 @@
 #include "gtest/gtest.h"
 #include "runtime/base/json.h"
 #include "runtime/checkpoint/checkpoint.h"
+#include "runtime/ops/cpu/make_cpu_ops.h"
 #include "vision_service/engine/content_key.h"
 #include "vision_service/engine/vision_engine.h"
 
@@ -123,23 +124,20 @@ class VisionEngineTest : public ::testing::Test {
     TileAssembler assembler(job.plan.tiles_wide, job.plan.tiles_high,
                             encoder_->config().tile_side(), encoder_->image_newline(),
                             encoder_->view_seperator());
-    const int64_t side = encoder_->image_size();
-    std::vector<float> pixels(static_cast<size_t>(3 * side * side));
-    GrowingMatrix memory;
+    GrowingMatrix memory(ops_->device());
     const Matrix out = memory.Resize(encoder_->embeddings_per_tile(), encoder_->hidden());
     int64_t index = 0;
     for (std::vector<Tile> part = stream.Next(); !part.empty(); part = stream.Next()) {
       for (const Tile& tile : part) {
-        NormalizeTile(tile, config_.normalizer(), pixels.data());
-        const float* const input = pixels.data();
-        encoder_->Encode(std::span(&input, 1), out);
-        assembler.AddTile(index++, out);
+        const uint8_t* const input = tile.data();
+        encoder_->Encode(std::span(&input, 1), config_.normalizer().table(), out);
+        assembler.AddTile(index++, out.Floats());
       }
     }
     return Values(assembler.embeddings());
   }
 
-  static std::vector<float> Values(ConstMatrix rows) {
+  static std::vector<float> Values(ConstHostMatrix rows) {
     return std::vector<float>(rows.data, rows.data + rows.rows * rows.cols);
   }
 

@@ -19,7 +19,7 @@ class Assembly {
     for (int64_t i = 0; i < side_ * side_; ++i) {
       values.push_back(static_cast<float>(1000 * tile + i));
     }
-    assembler_.AddTile(tile, ConstMatrix(values.data(), side_ * side_, 1));
+    assembler_.AddTile(tile, ConstHostMatrix(values.data(), side_ * side_, 1));
   }
   std::vector<float> Ready() const {
     const float* data = assembler_.embeddings().data;

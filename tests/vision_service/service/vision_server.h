@@ -14,6 +14,7 @@
 #include "gtest/gtest.h"
 #include "runtime/base/json.h"
 #include "runtime/checkpoint/checkpoint.h"
+#include "runtime/ops/cpu/make_cpu_ops.h"
 #include "runtime/rpc/model_info.h"
 #include "runtime/rpc/server_scaffold.h"
 #include "vision_service/service/vision_service.h"
@@ -107,20 +108,17 @@ inline std::vector<float> EncodeDirectly(const std::string& bytes) {
   TileAssembler assembler(stream.plan().tiles_wide, stream.plan().tiles_high,
                           checkpoint->config().tile_side(), encoder->image_newline(),
                           encoder->view_seperator());
-  const int64_t side = encoder->image_size();
-  std::vector<float> pixels(static_cast<size_t>(3 * side * side));
-  GrowingMatrix memory;
+  GrowingMatrix memory(ops->device());
   const Matrix out = memory.Resize(encoder->embeddings_per_tile(), encoder->hidden());
   int64_t index = 0;
   for (std::vector<Tile> part = stream.Next(); !part.empty(); part = stream.Next()) {
     for (const Tile& tile : part) {
-      NormalizeTile(tile, config.normalizer(), pixels.data());
-      const float* const input = pixels.data();
-      encoder->Encode(std::span(&input, 1), out);
-      assembler.AddTile(index++, out);
+      const uint8_t* const input = tile.data();
+      encoder->Encode(std::span(&input, 1), config.normalizer().table(), out);
+      assembler.AddTile(index++, out.Floats());
     }
   }
-  const ConstMatrix rows = assembler.embeddings();
+  const ConstHostMatrix rows = assembler.embeddings();
   return std::vector<float>(rows.data, rows.data + rows.rows * rows.cols);
 }
 

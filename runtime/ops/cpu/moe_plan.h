@@ -16,10 +16,10 @@ struct MoePlan {
   std::vector<int32_t> tokens;  // row of x
   std::vector<int32_t> slots;   // token · top_k + choice: row of `outputs`
   std::vector<MatmulTask> tasks;
-  GrowingMatrix inner;         // silu(gate) ⊙ up, all experts one after the other
-  GrowingMatrix shared_inner;  // [tokens, shared width]
-  GrowingMatrix outputs;       // [tokens · top_k, hidden]
-  GrowingMatrix shared;        // [tokens, hidden]
+  GrowingHostMatrix inner;         // silu(gate) ⊙ up, all experts one after the other
+  GrowingHostMatrix shared_inner;  // [tokens, shared width]
+  GrowingHostMatrix outputs;       // [tokens · top_k, hidden]
+  GrowingHostMatrix shared;        // [tokens, hidden]
 };
 
 }  // namespace vl2
