@@ -13,6 +13,9 @@ class Certificates:
         self.issue("ca", "admin", "/O=system:masters/CN=check")
         self.issue("ca", "manager", "/CN=system:kube-controller-manager")
         self.issue("ca", "scheduler", "/CN=system:kube-scheduler")
+        # What the API server shows to APIs behind it.
+        self.authority("front-ca")
+        self.issue("front-ca", "front", "/CN=front")
         self.openssl("genrsa", "-out", self.path("accounts.key"), "2048")
 
     def path(self, name):

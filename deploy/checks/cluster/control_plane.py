@@ -47,6 +47,10 @@ class ControlPlane:
                  "--allow-privileged=true",
                  "--tls-cert-file=" + path("apiserver.crt"), "--tls-private-key-file=" + path("apiserver.key"),
                  "--client-ca-file=" + path("ca.crt"), "--service-cluster-ip-range=10.96.0.0/16",
+                 "--requestheader-client-ca-file=" + path("front-ca.crt"), "--requestheader-allowed-names=front",
+                 "--requestheader-username-headers=X-Remote-User", "--requestheader-group-headers=X-Remote-Group",
+                 "--requestheader-extra-headers-prefix=X-Remote-Extra-", "--enable-aggregator-routing=true",
+                 "--proxy-client-cert-file=" + path("front.crt"), "--proxy-client-key-file=" + path("front.key"),
                  "--service-account-issuer=https://kubernetes.default.svc",
                  "--service-account-key-file=" + path("accounts.key"),
                  "--service-account-signing-key-file=" + path("accounts.key"))
@@ -54,7 +58,7 @@ class ControlPlane:
         self.run(programs.MANAGER, "--kubeconfig=" + self.certificates.kubeconfig("manager", self.address),
                  "--use-service-account-credentials=true", "--root-ca-file=" + path("ca.crt"),
                  "--service-account-private-key-file=" + path("accounts.key"), "--leader-elect=false",
-                 "--bind-address=127.0.0.1")
+                 "--horizontal-pod-autoscaler-sync-period=2s", "--bind-address=127.0.0.1")
         self.run(programs.SCHEDULER, "--kubeconfig=" + self.certificates.kubeconfig("scheduler", self.address),
                  "--leader-elect=false", "--bind-address=127.0.0.1")
 

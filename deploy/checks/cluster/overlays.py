@@ -37,6 +37,7 @@ def with_components(*components):
     with tempfile.TemporaryDirectory(dir=KUBERNETES) as folder:
         with open(os.path.join(folder, "kustomization.yaml"), "w") as file:
             yaml.safe_dump({"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
+                            "namespace": NAMESPACE,  # as an overlay has it, for what components add
                             "resources": ["../overlays/cpu-demo"],
                             "components": ["../components/" + each for each in components]}, file)
         return render(folder)

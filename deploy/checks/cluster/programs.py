@@ -60,7 +60,9 @@ ETCD = Program("go.etcd.io/etcd/server/v3@v3.6.16", "go.etcd.io/etcd/server/v3",
 APISERVER = kubernetes("kube-apiserver")
 MANAGER = kubernetes("kube-controller-manager")
 SCHEDULER = kubernetes("kube-scheduler")
-ALL = (ETCD, APISERVER, MANAGER, SCHEDULER)
+ADAPTER = Program("sigs.k8s.io/prometheus-adapter@v0.12.0", "sigs.k8s.io/prometheus-adapter/cmd/adapter",
+                  "prometheus-adapter")
+ALL = (ETCD, APISERVER, MANAGER, SCHEDULER, ADAPTER)
 
 
 def install(programs=ALL):
