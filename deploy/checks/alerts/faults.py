@@ -226,7 +226,7 @@ FAULTS = [
     Fault("the only vision replica is gone", [("NoCompletePool", PAGE), ("RefusedShare", PAGE)], 30, no_vision),
     Fault("uploads to language are refused", [("UploadsFailing", PAGE)], 30, refused_uploads),
     Fault("the encoder's thread is stopped", [("SlotTimeouts", TICKET)], 40, no_embeddings),
-    Fault("the encoder has 1% of the time", [("VisionBacklog", TICKET)], 70, slow_vision),
+    Fault("the encoder has 1% of the time", [("VisionBacklog", TICKET)], 110, slow_vision),
     Fault("sequences as large as the cache", [("CacheFull", TICKET)], 30, paused(full_cache)),
     Fault("language hangs again and again", [("ReplicaFlapping", TICKET)], 20, paused(flapping)),
     Fault("the engine's thread is stopped", [("EngineStalled", PAGE)], 30, paused(stalled)),
