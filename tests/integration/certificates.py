@@ -20,10 +20,11 @@ def read(path):
 class Authority:
     """A CA; `text` is its certificate."""
 
-    def __init__(self, name="test CA"):
+    def __init__(self, name="test CA", days=2):
         self.folder = tempfile.TemporaryDirectory(prefix="vl2-ca")
         self.path, self.key = os.path.join(self.folder.name, "ca.crt"), os.path.join(self.folder.name, "ca.key")
-        openssl("req", "-x509", *KEY, "-keyout", self.key, "-out", self.path, "-subj", "/CN=" + name, "-days", "2")
+        openssl("req", "-x509", *KEY, "-keyout", self.key, "-out", self.path, "-subj", "/CN=" + name,
+                "-days", str(days))
         self.text = read(self.path)
 
     def issue(self, *names, days=1, kind="DNS"):
@@ -69,7 +70,8 @@ class Folder:
 class Services:
     """A folder for each service, with certificates of one CA."""
 
-    def __init__(self, path, authority=None):
+    def __init__(self, path, authority=None, days=1):
+        self.days = days
         self.authority = authority or Authority()
         self.trusted = []
         self.folders = {service: Folder(os.path.join(path, service)) for service in NAMES}
@@ -79,7 +81,8 @@ class Services:
         """New certificates for all or some; `trusted`: the authorities whose certificates they believe."""
         self.trusted = trusted or [authority]
         for service in only:
-            self.folders[service].write(*authority.issue(NAMES[service]), "".join(each.text for each in self.trusted))
+            self.folders[service].write(*authority.issue(NAMES[service], days=self.days),
+                                        "".join(each.text for each in self.trusted))
 
     def trust(self, authorities, only=tuple(NAMES)):
         """Other CAs beside the certificates of now."""

@@ -15,6 +15,7 @@ REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
 sys.path.insert(0, HERE)
 import network  # noqa: E402
 import scenario  # noqa: E402
+from manifests import manifests  # noqa: E402
 
 
 def parse():
@@ -44,26 +45,6 @@ def parse():
         if scenario.WITHOUT[arguments.without][1] is scenario.PREVIOUS and not arguments.previous_bin:
             parser.error("--without %s needs --previous_bin" % arguments.without)
     return arguments
-
-
-def manifests(path):
-    """The NetworkPolicies and the labels that every pod has."""
-    import yaml
-    if path:
-        with open(path) as file:
-            rendered = file.read()
-    else:
-        rendered = subprocess.run([os.path.join(REPOSITORY, "deploy", "check"), "render", "cpu-demo"],
-                                  capture_output=True, text=True, check=True).stdout
-    documents = [each for each in yaml.safe_load_all(rendered) if each]
-    found = [each for each in documents if each["kind"] == "NetworkPolicy"]
-    labels = [each["spec"]["template"]["metadata"]["labels"] for each in documents
-              if each["kind"] == "Deployment"]
-    common = {key: value for key, value in labels[0].items()
-              if all(each.get(key) == value for each in labels)}
-    if not found:
-        sys.exit("topology: the manifests have no NetworkPolicy")
-    return found, common
 
 
 def main():

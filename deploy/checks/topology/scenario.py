@@ -145,13 +145,19 @@ class Scenario:
                                 for space in (self.names.cache, self.names.authority)]
         self.cluster.foreign.append(pods_module.Foreign("client", self.client_space, {"app": "client"},
                                                         {"kubernetes.io/metadata.name": "clients"}))
-        self.certificates = tls.Certificates(folder) if arguments.tls else None
+        self.certificates = self.make_certificates()
         self.cgroups = CpuQuotas()
-        self.prometheus = Prometheus(folder)
+        self.prometheus = self.make_prometheus()
         self.cluster.foreign.append(pods_module.Foreign("prometheus", self.prometheus.space, {"app": "prometheus"},
                                                         {"kubernetes.io/metadata.name": "monitoring"}))
         self.cluster.on_change = lambda pods: self.prometheus.write(
             [("%s:%d" % (pod.network.address, pod.metrics_port), pod.name) for pod in pods])
+
+    def make_prometheus(self):
+        return Prometheus(self.folder)
+
+    def make_certificates(self):
+        return tls.Certificates(self.folder) if self.arguments.tls else None
 
     # ---- pods ----
 

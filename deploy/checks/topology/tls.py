@@ -18,9 +18,10 @@ ENCODE = "/vl2.v1.VisionService/Encode"
 
 
 class Certificates:
-    def __init__(self, folder):
+    def __init__(self, folder, days=1):
+        """`days`: how long the CA and the certificates are valid."""
         self.folder = os.path.join(folder, "certificates")
-        self.services = Services(self.folder)
+        self.services = Services(self.folder, Authority(days=days + 1), days)
         self.count = 0
 
     def flags(self, component):

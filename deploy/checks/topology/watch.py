@@ -14,19 +14,20 @@ NEED_NO_DATA = {"Over a limit"}
 
 
 class Prometheus:
-    SCRAPE_S = 1
-
-    def __init__(self, folder):
+    def __init__(self, folder, rules=os.path.join(OBSERVE, "rules.yaml"), interval="1s", others=()):
+        """`others`: addresses of a second job, "others"."""
         self.folder = os.path.join(folder, "prometheus")
         os.makedirs(self.folder)
         self.targets = os.path.join(self.folder, "targets.json")
         self.space = network.Namespace("prometheus")
         self.write([])
         with open(os.path.join(self.folder, "prometheus.yaml"), "w") as file:
-            file.write("global: {scrape_interval: %ds, evaluation_interval: %ds}\nrule_files: [%s]\n"
-                       "scrape_configs:\n  - job_name: vl2serve\n    file_sd_configs:\n"
+            file.write("global: {scrape_interval: %s, scrape_timeout: %s, evaluation_interval: %s}\n"
+                       "rule_files: [%s]\nscrape_configs:\n  - job_name: vl2serve\n    file_sd_configs:\n"
                        "      - {files: [%s], refresh_interval: 1s}\n" % (
-                           self.SCRAPE_S, self.SCRAPE_S, os.path.join(OBSERVE, "rules.yaml"), self.targets))
+                           interval, interval, interval, rules, self.targets))
+            if others:
+                file.write("  - job_name: others\n    static_configs: [{targets: [%s]}]\n" % ", ".join(others))
         self.log = open(os.path.join(self.folder, "log"), "w")
         self.process = subprocess.Popen(self.space.command(
             "prometheus", "--config.file=" + os.path.join(self.folder, "prometheus.yaml"),
@@ -74,8 +75,9 @@ class Prometheus:
         return found
 
     def firing(self):
-        return sorted({alert["labels"]["alertname"] for alert in self.ask("/api/v1/alerts")["data"]["alerts"]
-                       if alert["state"] == "firing"})
+        """{(alert, severity)}."""
+        return {(alert["labels"]["alertname"], alert["labels"]["severity"])
+                for alert in self.ask("/api/v1/alerts")["data"]["alerts"] if alert["state"] == "firing"}
 
     def stop(self):
         self.process.terminate()
