@@ -139,23 +139,28 @@ class Clients:
             message.parts.add().image.data = self.images[number]
         message.parts.add().text = "Question %d of the topology check" % number
         text, ended = "", False
-        for event in stub.Chat(request, timeout=60, metadata=self.metadata):
-            text += event.text.text if event.HasField("text") else ""
-            ended = ended or event.HasField("end")
+        try:
+            for event in stub.Chat(request, timeout=60, metadata=self.metadata):
+                text += event.text.text if event.HasField("text") else ""
+                ended = ended or event.HasField("end")
+        except grpc.RpcError as error:
+            if text:  # a stream was cut; a call of which nothing came may have reached no server
+                raise Failed("after %d characters: %s: %s" % (len(text), error.code().name, error.details()))
+            raise
         if not ended:
             raise Failed("the call ended without its last event")
         return text
 
-    def ask_grpc_again(self, stub, what, number):
+    def ask_grpc_again(self, stub, what, number, max_tokens=MAX_TOKENS):
         """gRPC's own client now and then begins a call on a connection that it has just been asked to leave,
         and tells of a broken pipe; no server hears of that call, and it may be made again."""
         try:
-            return self.ask_grpc(stub, what, number)
+            return self.ask_grpc(stub, what, number, max_tokens)
         except grpc.RpcError as error:
             if error.code() != grpc.StatusCode.UNAVAILABLE or error.details() not in BROKEN:
                 raise
             say(again=error.details())
-            return self.ask_grpc(stub, what, number)
+            return self.ask_grpc(stub, what, number, max_tokens)
 
     def worker(self, index, pause_s):
         random_number = random.Random(index)
@@ -197,7 +202,7 @@ class Clients:
             if api == "grpc":
                 stub = chat_pb2_grpc.ChatServiceStub(grpc.insecure_channel(
                     self.grpc_address, [("grpc.use_local_subchannel_pool", 1)]))
-                text = self.ask_grpc(stub, what, 0, max_tokens)
+                text = self.ask_grpc_again(stub, what, 0, max_tokens)
             else:
                 text = HttpClient(self.http_address, self.headers).ask(
                     self.body(what, 0, max_tokens, stream=True))
