@@ -25,20 +25,21 @@ class ForwardingOps : public Ops {
   // Of operations that have one, `out` is what was written; else it is empty.
   virtual void After(Matrix out) {}
 
-  std::unique_ptr<LinearWeight> DoPackLinear(std::span<const TensorView> parts) final {
-    return inner_->PackLinear(parts);
+  std::unique_ptr<LinearWeight> DoPackLinear(std::span<const TensorView> parts,
+                                             WeightFormat format) final {
+    return inner_->PackLinear(parts, format);
   }
-  std::unique_ptr<GatedLinearWeight> DoPackGatedLinear(const TensorView& gate,
-                                                       const TensorView& up) final {
-    return inner_->PackGatedLinear(gate, up);
+  std::unique_ptr<GatedLinearWeight> DoPackGatedLinear(const TensorView& gate, const TensorView& up,
+                                                       WeightFormat format) final {
+    return inner_->PackGatedLinear(gate, up, format);
   }
   std::unique_ptr<LatentWeight> DoPackLatent(const TensorView& kv_b,
                                              const LatentWeight::Dims& dims) final {
     return inner_->PackLatent(kv_b, dims);
   }
-  std::unique_ptr<MoeWeight> DoPackExperts(const MoeWeight::Dims& dims,
-                                           const LoadExpert& load) final {
-    return inner_->PackExperts(dims, load);
+  std::unique_ptr<MoeWeight> DoPackExperts(const MoeWeight::Dims& dims, const LoadExpert& load,
+                                           WeightFormat format) final {
+    return inner_->PackExperts(dims, load, format);
   }
   void DoLinear(const LinearArgs& args) final { Forward(&Ops::Linear, args, args.out); }
   void DoGatedLinear(const GatedLinearArgs& args) final {

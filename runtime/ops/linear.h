@@ -10,7 +10,8 @@
 // Accumulation: each output is the sum over k = 0, 1, …, in-1 in that order, a fused multiply-add
 // in float32 per term (ref: double). The order depends on `in` alone: not on the number of rows,
 // the row's index, threads or the other outputs (determinism contract, ARCHITECTURE.md). Then bias,
-// then activation, then residual, each rounded to float32.
+// then activation, then residual, each rounded to float32. Weights in another format than as
+// stored: weight_format/superblock.h.
 #pragma once
 
 #include <cstddef>
@@ -62,7 +63,7 @@ class GatedLinearWeight {
 // residual.rows divides x.rows.
 struct LinearArgs {
   ConstMatrix x;                         // [rows, in]
-  const LinearWeight* weight = nullptr;  // [out, in], bfloat16 or float32
+  const LinearWeight* weight = nullptr;  // [out, in]
   const DeviceTensor* bias = nullptr;    // [out] float32, or null
   Activation activation = Activation::kNone;
   // Added last. Row r of the output takes row r % residual.rows, so a table of positions can be

@@ -13,6 +13,7 @@
 #include <functional>
 
 #include "runtime/ops/linear.h"
+#include "runtime/ops/weight_format/weight_format.h"
 #include "runtime/tensor/matrix.h"
 #include "runtime/tensor/tensor.h"
 

@@ -55,7 +55,8 @@ struct Checks {
 
 }  // namespace
 
-std::unique_ptr<LinearWeight> Ops::PackLinear(std::span<const TensorView> parts) {
+std::unique_ptr<LinearWeight> Ops::PackLinear(std::span<const TensorView> parts,
+                                              WeightFormat format) {
   VL2_CHECK(!parts.empty());
   for (const TensorView& part : parts) {
     CheckWeight("weight", part);
@@ -63,15 +64,15 @@ std::unique_ptr<LinearWeight> Ops::PackLinear(std::span<const TensorView> parts)
         << part.shape << " " << Name(part.dtype) << " joined with " << parts[0].shape << " "
         << Name(parts[0].dtype);
   }
-  return DoPackLinear(parts);
+  return DoPackLinear(parts, format);
 }
 
 std::unique_ptr<GatedLinearWeight> Ops::PackGatedLinear(const TensorView& gate,
-                                                        const TensorView& up) {
+                                                        const TensorView& up, WeightFormat format) {
   CheckWeight("gate", gate);
   CheckWeight("up", up);
   VL2_CHECK(gate.shape == up.shape && gate.dtype == up.dtype) << gate.shape << " " << up.shape;
-  return DoPackGatedLinear(gate, up);
+  return DoPackGatedLinear(gate, up, format);
 }
 
 std::unique_ptr<LatentWeight> Ops::PackLatent(const TensorView& kv_b,
@@ -83,9 +84,10 @@ std::unique_ptr<LatentWeight> Ops::PackLatent(const TensorView& kv_b,
   return DoPackLatent(kv_b, dims);
 }
 
-std::unique_ptr<MoeWeight> Ops::PackExperts(const MoeWeight::Dims& dims, const LoadExpert& load) {
+std::unique_ptr<MoeWeight> Ops::PackExperts(const MoeWeight::Dims& dims, const LoadExpert& load,
+                                            WeightFormat format) {
   VL2_CHECK(dims.num_experts >= 1 && dims.hidden >= 1 && dims.width >= 1 && dims.shared_width >= 0);
-  return DoPackExperts(dims, [&](int64_t index) {
+  const LoadExpert checked = [&](int64_t index) {
     const ExpertTensors tensors = load(index);
     const int64_t width = index < dims.num_experts ? dims.width : dims.shared_width;
     CheckWeight("gate", tensors.gate);
@@ -97,7 +99,8 @@ std::unique_ptr<MoeWeight> Ops::PackExperts(const MoeWeight::Dims& dims, const L
         << "expert " << index << ": gate " << tensors.gate.shape << ", up " << tensors.up.shape
         << ", down " << tensors.down.shape << ", expected width " << width << " of " << dims.hidden;
     return tensors;
-  });
+  };
+  return DoPackExperts(dims, checked, format);
 }
 
 std::unique_ptr<PagedCache> Ops::MakeCache(const CacheShape& shape, int64_t num_blocks) {

@@ -38,6 +38,7 @@
 #include "runtime/ops/rotary.h"
 #include "runtime/ops/router.h"
 #include "runtime/ops/space_to_depth.h"
+#include "runtime/ops/weight_format/weight_format.h"
 #include "runtime/tensor/device.h"
 #include "runtime/tensor/device_tensor.h"
 #include "runtime/tensor/tensor.h"
@@ -61,18 +62,22 @@ class Ops {
   // A copy on the device, for biases, norms, tables.
   DeviceTensor Upload(const TensorView& values) { return DeviceTensor(device_, values); }
 
-  // Copies weights into the backend's layout, keeping their type (bfloat16 stays bfloat16, float32
-  // stays float32). Several parts [out_i, in] are joined along `out`. The views may be released
-  // afterwards.
-  std::unique_ptr<LinearWeight> PackLinear(std::span<const TensorView> parts);
-  std::unique_ptr<LinearWeight> PackLinear(const TensorView& weight) {
-    return PackLinear(std::span(&weight, 1));
+  // Copies weights into the backend's layout, in the format asked for; kAsStored keeps their type
+  // (bfloat16 stays bfloat16, float32 stays float32). Several parts [out_i, in] are joined along
+  // `out`. The views may be released afterwards.
+  std::unique_ptr<LinearWeight> PackLinear(std::span<const TensorView> parts,
+                                           WeightFormat format = WeightFormat::kAsStored);
+  std::unique_ptr<LinearWeight> PackLinear(const TensorView& weight,
+                                           WeightFormat format = WeightFormat::kAsStored) {
+    return PackLinear(std::span(&weight, 1), format);
   }
   std::unique_ptr<GatedLinearWeight> PackGatedLinear(const TensorView& gate,  // [out, in]
-                                                     const TensorView& up);   // [out, in]
+                                                     const TensorView& up,    // [out, in]
+                                                     WeightFormat format = WeightFormat::kAsStored);
   std::unique_ptr<LatentWeight> PackLatent(const TensorView& kv_b,  // [heads·(nope+v), rank]
                                            const LatentWeight::Dims& dims);
-  std::unique_ptr<MoeWeight> PackExperts(const MoeWeight::Dims& dims, const LoadExpert& load);
+  std::unique_ptr<MoeWeight> PackExperts(const MoeWeight::Dims& dims, const LoadExpert& load,
+                                         WeightFormat format = WeightFormat::kAsStored);
 
   // Bytes of one layer's part of a block.
   virtual int64_t CacheLayerBytes(const CacheShape& shape) const = 0;
@@ -110,13 +115,15 @@ class Ops {
   void SpaceToDepth(const SpaceToDepthArgs& args);
 
  protected:
-  virtual std::unique_ptr<LinearWeight> DoPackLinear(std::span<const TensorView> parts) = 0;
+  virtual std::unique_ptr<LinearWeight> DoPackLinear(std::span<const TensorView> parts,
+                                                     WeightFormat format) = 0;
   virtual std::unique_ptr<GatedLinearWeight> DoPackGatedLinear(const TensorView& gate,
-                                                               const TensorView& up) = 0;
+                                                               const TensorView& up,
+                                                               WeightFormat format) = 0;
   virtual std::unique_ptr<LatentWeight> DoPackLatent(const TensorView& kv_b,
                                                      const LatentWeight::Dims& dims) = 0;
   virtual std::unique_ptr<MoeWeight> DoPackExperts(const MoeWeight::Dims& dims,
-                                                   const LoadExpert& load) = 0;
+                                                   const LoadExpert& load, WeightFormat format) = 0;
   // After the host's side of a batch is set: what the device needs of it.
   virtual void DoSetBatch(Batch* batch) {}
   virtual void DoLinear(const LinearArgs& args) = 0;

@@ -21,10 +21,12 @@ struct LinearCase {
   Activation activation = Activation::kNone;
   int64_t residual_rows = 0;  // 0: none
   bool gated = false;
+  WeightFormat format = WeightFormat::kAsStored;
 
   friend std::ostream& operator<<(std::ostream& stream, const LinearCase& c) {
     stream << (c.gated ? "gated " : "linear ") << c.rows << "x" << c.in << "->" << c.out << " "
            << Name(c.dtype);
+    if (c.format != WeightFormat::kAsStored) stream << " " << Name(c.format);
     if (c.bias) stream << " bias";
     if (c.activation == Activation::kGeluTanh) stream << " gelu_tanh";
     if (c.activation == Activation::kGeluErf) stream << " gelu_erf";
@@ -122,10 +124,10 @@ class LinearProblem {
     const float scale = 3.0f / std::sqrt(static_cast<float>(c.in));
     const Tensor weight = RandomTensor(c.dtype, {c.out, c.in}, scale, 4);
     if (c.gated) {
-      gated_ = ops->PackGatedLinear(weight.view(),
-                                    RandomTensor(c.dtype, {c.out, c.in}, scale, 5).view());
+      gated_ = ops->PackGatedLinear(
+          weight.view(), RandomTensor(c.dtype, {c.out, c.in}, scale, 5).view(), c.format);
     } else {
-      linear_ = ops->PackLinear(weight.view());
+      linear_ = ops->PackLinear(weight.view(), c.format);
     }
   }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "runtime/ops/ops.h"
+#include "runtime/ops/weight_format/superblock.h"
 #include "tests/cases/random_data.h"
 
 namespace vl2 {
@@ -22,11 +23,13 @@ struct MoeCase {
   int top_k = 1;
   DType dtype = DType::kBF16;
   int popular = 0;  // > 0: tokens choose among that many experts only
+  WeightFormat format = WeightFormat::kAsStored;
 
   friend std::ostream& operator<<(std::ostream& stream, const MoeCase& c) {
     return stream << c.name << " " << c.tokens << " tokens hidden " << c.hidden << " width "
                   << c.width << " shared " << c.shared_width << " experts " << c.num_experts
-                  << " top " << c.top_k << " " << Name(c.dtype) << " popular " << c.popular;
+                  << " top " << c.top_k << " " << Name(c.dtype) << " popular " << c.popular << " "
+                  << Name(c.format);
   }
 };
 
@@ -57,16 +60,18 @@ class MoeProblem {
         ids_(ops->device(), DType::kI32),
         weights_(ops->device()) {
     const float up_scale = 3.0f / std::sqrt(static_cast<float>(c.hidden));
-    weight_ = ops->PackExperts({.num_experts = c.num_experts,
-                                .hidden = c.hidden,
-                                .width = c.width,
-                                .shared_width = c.shared_width},
-                               [&](int64_t index) {
-                                 const bool shared = index == c.num_experts;
-                                 MakeExpert(shared ? c.shared_width : c.width, up_scale,
-                                            shared ? 5 : static_cast<uint64_t>(10 + 3 * index));
-                                 return ExpertTensors{gate_.view(), up_.view(), down_.view()};
-                               });
+    weight_ = ops->PackExperts(
+        {.num_experts = c.num_experts,
+         .hidden = c.hidden,
+         .width = c.width,
+         .shared_width = c.shared_width},
+        [&](int64_t index) {
+          const bool shared = index == c.num_experts;
+          MakeExpert(shared ? c.shared_width : c.width, up_scale,
+                     shared ? 5 : static_cast<uint64_t>(10 + 3 * index));
+          return ExpertTensors{gate_.view(), up_.view(), down_.view()};
+        },
+        c.format);
     Choose();
     choices_ = ids_.Resize(c.tokens, c.top_k);
     choice_weights_ = weights_.Resize(c.tokens, c.top_k);
@@ -97,11 +102,15 @@ class MoeProblem {
       used[static_cast<size_t>(host_ids_[static_cast<size_t>(i)])] = true;
     }
     const auto num_used = static_cast<double>(std::count(used.begin(), used.end(), true));
-    return 3.0 * static_cast<double>(SizeOf(case_.dtype)) * static_cast<double>(case_.hidden) *
+    return 3.0 * BytesPerWeight() * static_cast<double>(case_.hidden) *
            (num_used * static_cast<double>(case_.width) + static_cast<double>(case_.shared_width));
   }
 
  private:
+  double BytesPerWeight() const {
+    if (case_.format == WeightFormat::kAsStored) return static_cast<double>(SizeOf(case_.dtype));
+    return static_cast<double>(SuperblockBytes(case_.format)) / (kSuperblockK * kSuperblockLanes);
+  }
   void MakeExpert(int64_t width, float up_scale, uint64_t seed) {
     const float down_scale = 3.0f / std::sqrt(static_cast<float>(width));
     gate_ = RandomTensor(case_.dtype, {width, case_.hidden}, up_scale, seed);

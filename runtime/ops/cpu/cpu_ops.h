@@ -23,13 +23,14 @@ class CpuOps final : public HostOps {
   std::string_view name() const override { return "cpu"; }
 
  private:
-  std::unique_ptr<LinearWeight> DoPackLinear(std::span<const TensorView> parts) override;
-  std::unique_ptr<GatedLinearWeight> DoPackGatedLinear(const TensorView& gate,
-                                                       const TensorView& up) override;
+  std::unique_ptr<LinearWeight> DoPackLinear(std::span<const TensorView> parts,
+                                             WeightFormat format) override;
+  std::unique_ptr<GatedLinearWeight> DoPackGatedLinear(const TensorView& gate, const TensorView& up,
+                                                       WeightFormat format) override;
   std::unique_ptr<LatentWeight> DoPackLatent(const TensorView& kv_b,
                                              const LatentWeight::Dims& dims) override;
-  std::unique_ptr<MoeWeight> DoPackExperts(const MoeWeight::Dims& dims,
-                                           const LoadExpert& load) override;
+  std::unique_ptr<MoeWeight> DoPackExperts(const MoeWeight::Dims& dims, const LoadExpert& load,
+                                           WeightFormat format) override;
   void DoLinear(const LinearArgs& args) override;
   void DoGatedLinear(const GatedLinearArgs& args) override;
   void DoRmsNorm(const RmsNormArgs& args) override;
@@ -50,6 +51,7 @@ class CpuOps final : public HostOps {
 
   ThreadPool* const pool_;
   Matmul matmul_;
+  GrowingHostMatrix rows_;  // Linear, GatedLinear: x as integers
   MoePlan moe_;
   GrowingHostMatrix logits_;  // Route: [tokens, num_experts]
   AttentionScratch attention_;

@@ -18,7 +18,9 @@ std::vector<int64_t> AvailableBits() {
 int64_t selected_target = 0;
 
 void Apply() {
-  hwy::SetSupportedTargetsForTest(selected_target);
+  // Files that have no form of their own for AVX3_DL take AVX3's.
+  const int64_t with = selected_target == HWY_AVX3_DL ? HWY_AVX3 : 0;
+  hwy::SetSupportedTargetsForTest(selected_target | with);
   hwy::GetChosenTarget().Update(hwy::SupportedTargets());
 }
 

@@ -10,8 +10,8 @@
 
 namespace vl2 {
 
-// Names of the instruction sets this machine can run, best first: "AVX3" (AVX-512), "AVX2", "SSE4",
-// "NEON", "EMU128" (portable code).
+// Names of the instruction sets this machine can run, best first: "AVX3_DL" (AVX-512 with products
+// of bytes), "AVX3" (AVX-512), "AVX2", "SSE4", "NEON", "SCALAR" or "EMU128" (portable code).
 std::vector<std::string> AvailableCpuTargets();
 
 // The one that runs now.

@@ -3,22 +3,25 @@
 
 namespace vl2 {
 
-std::unique_ptr<LinearWeight> CpuOps::DoPackLinear(std::span<const TensorView> parts) {
-  return std::make_unique<CpuLinearWeight>(parts, pool_);
+std::unique_ptr<LinearWeight> CpuOps::DoPackLinear(std::span<const TensorView> parts,
+                                                   WeightFormat format) {
+  return std::make_unique<CpuLinearWeight>(parts, pool_, format);
 }
 
 std::unique_ptr<GatedLinearWeight> CpuOps::DoPackGatedLinear(const TensorView& gate,
-                                                             const TensorView& up) {
-  return std::make_unique<CpuGatedLinearWeight>(gate, up, pool_);
+                                                             const TensorView& up,
+                                                             WeightFormat format) {
+  return std::make_unique<CpuGatedLinearWeight>(gate, up, pool_, format);
 }
 
 void CpuOps::DoLinear(const LinearArgs& args) {
-  const ConstHostMatrix x = args.x.Floats();
+  const PackedWeights& weights = static_cast<const CpuLinearWeight*>(args.weight)->panels();
+  const ConstHostMatrix x = RowsFor(weights.format(), args.x.Floats(), pool_, &rows_);
   const HostMatrix out = args.out.Floats();
   matmul_.Run({.x = x.data,
                .x_stride = x.stride,
                .num_rows = x.rows,
-               .weights = &static_cast<const CpuLinearWeight*>(args.weight)->panels(),
+               .weights = &weights,
                .num_out = out.cols,
                .bias = args.bias != nullptr ? args.bias->Floats() : nullptr,
                .activation = args.activation,
@@ -28,12 +31,13 @@ void CpuOps::DoLinear(const LinearArgs& args) {
 }
 
 void CpuOps::DoGatedLinear(const GatedLinearArgs& args) {
-  const ConstHostMatrix x = args.x.Floats();
+  const PackedWeights& weights = static_cast<const CpuGatedLinearWeight*>(args.weight)->panels();
+  const ConstHostMatrix x = RowsFor(weights.format(), args.x.Floats(), pool_, &rows_);
   const HostMatrix out = args.out.Floats();
   matmul_.Run({.x = x.data,
                .x_stride = x.stride,
                .num_rows = x.rows,
-               .weights = &static_cast<const CpuGatedLinearWeight*>(args.weight)->panels(),
+               .weights = &weights,
                .num_out = out.cols,
                .gated = true,
                .out = out.data,

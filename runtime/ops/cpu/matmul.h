@@ -22,7 +22,8 @@
 namespace vl2 {
 
 struct MatmulTask {
-  const float* x = nullptr;  // [.., in]
+  // [.., in]; for weights of integers what RowsFor (weight_format/quantized_rows.h) makes of it.
+  const float* x = nullptr;
   int64_t x_stride = 0;
   const int32_t* x_rows = nullptr;  // row r of the product is row x_rows[r] of x; null: row r
   int64_t num_rows = 0;

@@ -47,7 +47,8 @@ inline double PanelCost(const MatmulTask& task, int64_t num_rows, const TileShap
   constexpr double kBytesPerCycle = 5;
   const double multiply_adds = static_cast<double>(task.weights->in() * num_rows) * kPanelLanes;
   return std::max(static_cast<double>(task.weights->panel_bytes()) / kBytesPerCycle,
-                  multiply_adds / (1.5 * static_cast<double>(shape.lanes)));
+                  multiply_adds / (1.5 * static_cast<double>(shape.lanes) *
+                                   ProductRate(task.weights->format())));
 }
 
 }  // namespace vl2

@@ -104,15 +104,17 @@ void GroupByExpert(MatrixView<const int32_t> ids, int64_t num_experts, MoePlan* 
 }  // namespace
 
 std::unique_ptr<MoeWeight> CpuOps::DoPackExperts(const MoeWeight::Dims& dims,
-                                                 const LoadExpert& load) {
-  return std::make_unique<CpuMoeWeight>(dims, load, pool_);
+                                                 const LoadExpert& load, WeightFormat format) {
+  return std::make_unique<CpuMoeWeight>(dims, load, pool_, format);
 }
 
 void CpuOps::DoMoe(const MoeArgs& args) {
   const auto& weight = *static_cast<const CpuMoeWeight*>(args.weight);
   const MoeWeight::Dims& dims = weight.dims();
   const int64_t hidden = dims.hidden;
-  const ConstHostMatrix x = args.x.Floats();
+  const WeightFormat format = weight.gate_up(0).format();
+  // Rounded once a token, then gathered by the experts.
+  const ConstHostMatrix x = RowsFor(format, args.x.Floats(), pool_, &moe_.x_rows);
   const MatrixView<const int32_t> ids = args.expert_ids.As<int32_t>();
   CheckExpertIds(ids, dims.num_experts);
   GroupByExpert(ids, dims.num_experts, &moe_);
@@ -153,11 +155,15 @@ void CpuOps::DoMoe(const MoeArgs& args) {
   matmul_.Run(moe_.tasks);
 
   // The same tasks again for the way down: what was written is read.
+  const ConstHostMatrix inner_rows =
+      RowsFor(format, ConstHostMatrix{inner.data, num_pairs, dims.width}, pool_, &moe_.inner_rows);
+  const ConstHostMatrix shared_rows = RowsFor(format, shared_inner, pool_, &moe_.shared_rows);
   size_t task = 0;
-  const auto down = [&](int64_t expert, float* out, const int32_t* out_rows) {
+  const auto down = [&](int64_t expert, const float* rows, int64_t stride, float* out,
+                        const int32_t* out_rows) {
     MatmulTask& t = moe_.tasks[task++];
-    t = {.x = t.out,
-         .x_stride = t.out_stride,
+    t = {.x = rows,
+         .x_stride = stride,
          .num_rows = t.num_rows,
          .weights = &weight.down(expert),
          .num_out = hidden,
@@ -165,11 +171,12 @@ void CpuOps::DoMoe(const MoeArgs& args) {
          .out_stride = hidden,
          .out_rows = out_rows};
   };
-  if (has_shared) down(dims.num_experts, shared.data, nullptr);
+  if (has_shared)
+    down(dims.num_experts, shared_rows.data, shared_rows.stride, shared.data, nullptr);
   for (int64_t e = 0; e < dims.num_experts; ++e) {
     const int32_t first = moe_.first[static_cast<size_t>(e)];
     if (moe_.first[static_cast<size_t>(e) + 1] == first) continue;
-    down(e, outputs.data, moe_.slots.data() + first);
+    down(e, inner_rows.row(first), inner_rows.stride, outputs.data, moe_.slots.data() + first);
   }
   matmul_.Run(moe_.tasks);
 

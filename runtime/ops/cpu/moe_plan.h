@@ -18,8 +18,10 @@ struct MoePlan {
   std::vector<MatmulTask> tasks;
   GrowingHostMatrix inner;         // silu(gate) ⊙ up, all experts one after the other
   GrowingHostMatrix shared_inner;  // [tokens, shared width]
-  GrowingHostMatrix outputs;       // [tokens · top_k, hidden]
-  GrowingHostMatrix shared;        // [tokens, hidden]
+  // Of formats that round them: x, inner and shared_inner as integers.
+  GrowingHostMatrix x_rows, inner_rows, shared_rows;
+  GrowingHostMatrix outputs;  // [tokens · top_k, hidden]
+  GrowingHostMatrix shared;   // [tokens, hidden]
 };
 
 }  // namespace vl2

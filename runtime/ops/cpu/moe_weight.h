@@ -13,7 +13,7 @@ namespace vl2 {
 
 class CpuMoeWeight final : public MoeWeight {
  public:
-  CpuMoeWeight(const Dims& dims, const LoadExpert& load, ThreadPool* pool);
+  CpuMoeWeight(const Dims& dims, const LoadExpert& load, ThreadPool* pool, WeightFormat format);
   size_t num_bytes() const override;
 
   // Expert `index`; num_experts: the shared ones.

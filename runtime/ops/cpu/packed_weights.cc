@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "runtime/base/check.h"
+#include "runtime/ops/weight_format/superblock.h"
 
 namespace vl2 {
 namespace {
@@ -48,13 +49,24 @@ int64_t TotalRows(std::span<const TensorView> parts) {
 }  // namespace
 
 PackedWeights::PackedWeights(DType dtype, int64_t in, std::span<const std::byte* const> rows,
-                             ThreadPool* pool)
-    : dtype_(dtype), in_(in) {
+                             ThreadPool* pool, WeightFormat format)
+    : format_(format), dtype_(dtype), in_(in) {
   VL2_CHECK(dtype == DType::kBF16 || dtype == DType::kF32) << Name(dtype);
   const auto lanes = static_cast<int64_t>(kPanelLanes);
   const auto num_rows = static_cast<int64_t>(rows.size());
   VL2_CHECK(num_rows % lanes == 0) << num_rows << " rows";
   num_panels_ = num_rows / lanes;
+  if (format != WeightFormat::kAsStored) {
+    panel_bytes_ = PanelBytes(format, in);
+    buffer_ = AlignedBuffer(static_cast<size_t>(num_panels_ * panel_bytes_));
+    pool->ParallelFor(num_panels_, [&](int64_t panel, int) {
+      QuantizePanel(format, dtype,
+                    std::span<const std::byte* const, kSuperblockLanes>(rows.data() + panel * lanes,
+                                                                        kSuperblockLanes),
+                    in, buffer_.data() + panel * panel_bytes_);
+    });
+    return;
+  }
   const int64_t words = dtype == DType::kF32 ? in : (in + 1) / 2;
   panel_bytes_ = words * lanes * 4;
   buffer_ = AlignedBuffer(static_cast<size_t>(num_panels_ * panel_bytes_));
@@ -76,25 +88,26 @@ PackedWeights::PackedWeights(DType dtype, int64_t in, std::span<const std::byte*
   });
 }
 
-CpuLinearWeight::CpuLinearWeight(std::span<const TensorView> parts, ThreadPool* pool)
+CpuLinearWeight::CpuLinearWeight(std::span<const TensorView> parts, ThreadPool* pool,
+                                 WeightFormat format)
     : LinearWeight(TotalRows(parts), parts[0].shape[1]) {
   std::vector<const std::byte*> rows;
   for (const TensorView& part : parts) {
     for (int64_t row = 0; row < part.shape[0]; ++row) rows.push_back(RowBytes(part, row));
   }
   while (rows.size() % kPanelLanes != 0) rows.push_back(nullptr);
-  panels_ = PackedWeights(parts[0].dtype, in_features(), rows, pool);
+  panels_ = PackedWeights(parts[0].dtype, in_features(), rows, pool, format);
 }
 
 CpuGatedLinearWeight::CpuGatedLinearWeight(const TensorView& gate, const TensorView& up,
-                                           ThreadPool* pool)
+                                           ThreadPool* pool, WeightFormat format)
     : GatedLinearWeight(gate.shape[0], gate.shape[1]) {
   std::vector<const std::byte*> rows;
   for (int64_t row = 0; row < gate.shape[0]; row += static_cast<int64_t>(kPanelLanes)) {
     AppendPanelRows(gate, row, &rows);
     AppendPanelRows(up, row, &rows);
   }
-  panels_ = PackedWeights(gate.dtype, in_features(), rows, pool);
+  panels_ = PackedWeights(gate.dtype, in_features(), rows, pool, format);
 }
 
 }  // namespace vl2

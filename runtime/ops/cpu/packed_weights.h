@@ -4,7 +4,8 @@
 //   bfloat16  [out/16][in/2][16 lanes][2 k]   a 32-bit lane holds two consecutive k
 //   float32   [out/16][in][16 lanes]
 //
-// `out` is padded to whole panels and an odd `in` to a whole pair, with zeros.
+// `out` is padded to whole panels and an odd `in` to a whole pair, with zeros. Integer weights:
+// weight_format/superblock.h.
 //
 // Owns: its bytes. Immutable once packed; may be read by several threads.
 #pragma once
@@ -15,7 +16,9 @@
 
 #include "runtime/base/aligned_buffer.h"
 #include "runtime/base/thread_pool.h"
+#include "runtime/ops/cpu/weight_format/quantized_rows.h"
 #include "runtime/ops/linear.h"
+#include "runtime/ops/weight_format/weight_format.h"
 #include "runtime/tensor/dtype.h"
 #include "runtime/tensor/tensor.h"
 
@@ -28,9 +31,14 @@ class PackedWeights {
   PackedWeights() = default;
   // rows[i] points to row i of the matrix, `in` elements of `dtype` (bfloat16 or float32, any
   // alignment), or is null for a row of zeros. REQUIRES: rows.size() is a multiple of kPanelLanes.
-  PackedWeights(DType dtype, int64_t in, std::span<const std::byte* const> rows, ThreadPool* pool);
+  PackedWeights(DType dtype, int64_t in, std::span<const std::byte* const> rows, ThreadPool* pool,
+                WeightFormat format = WeightFormat::kAsStored);
 
+  WeightFormat format() const { return format_; }
+  // Of kAsStored.
   DType dtype() const { return dtype_; }
+  // 32-bit words of a row of x as a product reads it: floats, or what it is rounded to.
+  int64_t x_words() const { return RowWords(format_, in_); }
   int64_t in() const { return in_; }
   int64_t num_panels() const { return num_panels_; }
   // Bytes from a panel to the next.
@@ -39,6 +47,7 @@ class PackedWeights {
   size_t num_bytes() const { return buffer_.size(); }
 
  private:
+  WeightFormat format_ = WeightFormat::kAsStored;
   DType dtype_ = DType::kF32;
   int64_t in_ = 0;
   int64_t num_panels_ = 0;
@@ -48,7 +57,8 @@ class PackedWeights {
 
 class CpuLinearWeight final : public LinearWeight {
  public:
-  CpuLinearWeight(std::span<const TensorView> parts, ThreadPool* pool);
+  CpuLinearWeight(std::span<const TensorView> parts, ThreadPool* pool,
+                  WeightFormat format = WeightFormat::kAsStored);
   size_t num_bytes() const override { return panels_.num_bytes(); }
   const PackedWeights& panels() const { return panels_; }
 
@@ -59,7 +69,8 @@ class CpuLinearWeight final : public LinearWeight {
 // Panels of gate and up alternate: 2j is gate's, 2j+1 up's, for outputs [16j, 16j + 16).
 class CpuGatedLinearWeight final : public GatedLinearWeight {
  public:
-  CpuGatedLinearWeight(const TensorView& gate, const TensorView& up, ThreadPool* pool);
+  CpuGatedLinearWeight(const TensorView& gate, const TensorView& up, ThreadPool* pool,
+                       WeightFormat format = WeightFormat::kAsStored);
   size_t num_bytes() const override { return panels_.num_bytes(); }
   const PackedWeights& panels() const { return panels_; }
 

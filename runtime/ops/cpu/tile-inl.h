@@ -7,7 +7,7 @@
 // sums across lanes. A sum that is stored and continued later (a block of k) stays exact.
 //
 // A kind of weight is a class here (Bf16Panels, F32Panels); a new one adds a class with an
-// Accumulate of its own.
+// Accumulate of its own, or a Tile (weight_format/quantized_panels-inl.h).
 //
 // Included once per instruction set.
 #if defined(RUNTIME_OPS_CPU_TILE_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -34,7 +34,7 @@ inline constexpr size_t kPanelVectors = kPanelLanes / kVectorLanes;
 
 // Sums kept in registers, and rows a tile at most: what the register file holds beside one vector
 // of weights and one broadcast value.
-#if HWY_TARGET == HWY_AVX3
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
 inline constexpr size_t kMaxSums = 24;
 inline constexpr size_t kMaxTileRows = 12;
 #elif HWY_TARGET == HWY_NEON
@@ -105,7 +105,7 @@ struct StridedColumns {
 // operand that is used for the last time, then copies or spills sums (measured on the tower's
 // shapes with AVX2: 64% of the peak in place of 89%).
 HWY_INLINE void AddProduct(VF a, VF b, VF& sum) {
-#if HWY_ARCH_X86 && HWY_COMPILER_GCC && (HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3)
+#if HWY_ARCH_X86 && HWY_COMPILER_GCC && HWY_TARGET <= HWY_AVX2
   asm("vfmadd231ps %2, %1, %0" : "+v"(sum.raw) : "v"(a.raw), "v"(b.raw));
 #else
   sum = hn::MulAdd(a, b, sum);
@@ -152,6 +152,8 @@ struct Bf16Panels {
   // What is fetched into the caches while a word is used lies so many words after it.
   int64_t fetch_ahead = kNear;
 
+  // Where the values of x for `k` begin, in words of a row.
+  static constexpr int64_t WordOf(int64_t k) { return k; }
   HWY_INLINE Bf16Panels At(int64_t panel, int64_t k) const {
     return {data + panel * panel_stride + k / 2 * static_cast<int64_t>(kPanelLanes), panel_stride,
             fetch_ahead};
@@ -209,6 +211,7 @@ struct F32Panels {
   int64_t panel_stride;
   int64_t k_stride;
 
+  static constexpr int64_t WordOf(int64_t k) { return k; }
   HWY_INLINE F32Panels At(int64_t panel, int64_t k) const {
     return {data + panel * panel_stride + k * k_stride, panel_stride, k_stride};
   }

@@ -1,7 +1,9 @@
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "runtime/ops/ref/ref_ops.h"
+#include "runtime/ops/weight_format/superblock.h"
 
 namespace vl2 {
 namespace {
@@ -40,33 +42,59 @@ const RefGatedLinearWeight& Ref(const GatedLinearWeight* weight) {
   return static_cast<const RefGatedLinearWeight&>(*weight);
 }
 
+// silu(x · Gᵀ) ⊙ (x · Uᵀ) of one row.
+std::vector<float> RunGated(const RefGatedLinearWeight& weight, const float* x) {
+  const std::vector<double> gate = weight.gate.Product(x);
+  const std::vector<double> up = weight.up.Product(x);
+  std::vector<float> inner(gate.size());
+  for (size_t i = 0; i < inner.size(); ++i) inner[i] = static_cast<float>(Silu(gate[i]) * up[i]);
+  return inner;
+}
+
 // E(x) of one token in double.
 std::vector<double> RunExpert(const RefMoeWeight& weight, int64_t index, const float* x) {
-  const RefGatedLinearWeight& gate_up = weight.gate_up[static_cast<size_t>(index)];
-  const RefLinearWeight& down = weight.down[static_cast<size_t>(index)];
-  const int64_t hidden = gate_up.in_features();
-  const int64_t width = gate_up.out_features();
-  std::vector<double> row(static_cast<size_t>(std::max(hidden, width)));
-  std::vector<float> inner(static_cast<size_t>(width));
-  for (int64_t i = 0; i < width; ++i) {
-    gate_up.gate.Row(i, row.data());
-    const double gate = Dot(row.data(), x, hidden);
-    gate_up.up.Row(i, row.data());
-    inner[static_cast<size_t>(i)] = static_cast<float>(Silu(gate) * Dot(row.data(), x, hidden));
+  const std::vector<float> inner = RunGated(weight.gate_up[static_cast<size_t>(index)], x);
+  return weight.down[static_cast<size_t>(index)].Product(inner.data());
+}
+
+RefIntegers Quantize(std::span<const TensorView> parts, int64_t in, WeightFormat format) {
+  std::vector<const std::byte*> rows;
+  for (const TensorView& part : parts) {
+    const size_t row_bytes = static_cast<size_t>(in) * SizeOf(part.dtype);
+    for (int64_t row = 0; row < part.shape[0]; ++row) {
+      rows.push_back(part.bytes + static_cast<size_t>(row) * row_bytes);
+    }
   }
-  std::vector<double> out(static_cast<size_t>(hidden));
-  for (int64_t i = 0; i < hidden; ++i) {
-    down.Row(i, row.data());
-    out[static_cast<size_t>(i)] = Dot(row.data(), inner.data(), width);
+  const auto out = static_cast<int64_t>(rows.size());
+  rows.resize((rows.size() + 15) / 16 * 16, nullptr);
+  const int64_t num_superblocks = NumSuperblocks(in);
+  RefIntegers integers;
+  integers.values.resize(static_cast<size_t>(out * num_superblocks * kSuperblockK));
+  integers.scales.resize(static_cast<size_t>(out * num_superblocks));
+  std::vector<std::byte> panel(static_cast<size_t>(PanelBytes(format, in)));
+  for (int64_t first = 0; first < out; first += kSuperblockLanes) {
+    QuantizePanel(
+        format, parts[0].dtype,
+        std::span<const std::byte* const, kSuperblockLanes>(rows.data() + first, kSuperblockLanes),
+        in, panel.data());
+    for (int64_t row = first; row < std::min(first + kSuperblockLanes, out); ++row) {
+      ReadPanelLane(format, panel.data(), in, row - first,
+                    integers.values.data() + row * num_superblocks * kSuperblockK,
+                    integers.scales.data() + row * num_superblocks);
+    }
   }
-  return out;
+  return integers;
 }
 
 }  // namespace
 
-RefLinearWeight::RefLinearWeight(std::span<const TensorView> parts)
-    : LinearWeight(TotalRows(parts), parts[0].shape[1]),
-      weight_(parts[0].dtype, {TotalRows(parts), parts[0].shape[1]}) {
+RefLinearWeight::RefLinearWeight(std::span<const TensorView> parts, WeightFormat format)
+    : LinearWeight(TotalRows(parts), parts[0].shape[1]), format_(format) {
+  if (format != WeightFormat::kAsStored) {
+    integers_ = Quantize(parts, in_features(), format);
+    return;
+  }
+  weight_ = Tensor(parts[0].dtype, {TotalRows(parts), parts[0].shape[1]});
   std::byte* bytes = weight_.bytes();
   for (const TensorView& part : parts) {
     std::memcpy(bytes, part.bytes, part.num_bytes());
@@ -85,16 +113,53 @@ void RefLinearWeight::Row(int64_t index, double* row) const {
   }
 }
 
-RefGatedLinearWeight::RefGatedLinearWeight(const TensorView& gate_view, const TensorView& up_view)
-    : GatedLinearWeight(gate_view.shape[0], gate_view.shape[1]),
-      gate(std::span(&gate_view, 1)),
-      up(std::span(&up_view, 1)) {}
+std::vector<double> RefLinearWeight::Product(const float* x) const {
+  const int64_t in = in_features();
+  std::vector<double> out(static_cast<size_t>(out_features()));
+  if (format_ == WeightFormat::kAsStored) {
+    std::vector<double> row(static_cast<size_t>(in));
+    for (int64_t o = 0; o < out_features(); ++o) {
+      Row(o, row.data());
+      out[static_cast<size_t>(o)] = Dot(row.data(), x, in);
+    }
+    return out;
+  }
+  const int64_t num_groups = NumSuperblocks(in);
+  std::vector<int32_t> codes(static_cast<size_t>(num_groups * kSuperblockK));
+  std::vector<float> x_scales(static_cast<size_t>(num_groups));
+  for (int64_t group = 0; group < num_groups; ++group) {
+    const int64_t first = group * kSuperblockK;
+    x_scales[static_cast<size_t>(group)] =
+        QuantizeGroup(format_, x + first, std::min(kSuperblockK, in - first),
+                      std::span<int32_t, kSuperblockK>(codes.data() + first, kSuperblockK));
+  }
+  const int32_t* integers = integers_.values.data();
+  const float* scales = integers_.scales.data();
+  for (double& y : out) {
+    float f = 0;
+    const int32_t* code = codes.data();
+    for (int64_t group = 0; group < num_groups; ++group) {
+      int32_t sum = 0;
+      for (int64_t i = 0; i < kSuperblockK; ++i) sum += *integers++ * *code++;
+      f = std::fma(static_cast<float>(sum) * *scales++, x_scales[static_cast<size_t>(group)], f);
+    }
+    y = f;
+  }
+  return out;
+}
 
-RefMoeWeight::RefMoeWeight(const Dims& dims, const LoadExpert& load) : MoeWeight(dims) {
+RefGatedLinearWeight::RefGatedLinearWeight(const TensorView& gate_view, const TensorView& up_view,
+                                           WeightFormat format)
+    : GatedLinearWeight(gate_view.shape[0], gate_view.shape[1]),
+      gate(std::span(&gate_view, 1), format),
+      up(std::span(&up_view, 1), format) {}
+
+RefMoeWeight::RefMoeWeight(const Dims& dims, const LoadExpert& load, WeightFormat format)
+    : MoeWeight(dims) {
   for (int64_t e = 0; e < dims.num_experts + (dims.shared_width > 0 ? 1 : 0); ++e) {
     const ExpertTensors tensors = load(e);
-    gate_up.emplace_back(tensors.gate, tensors.up);
-    down.emplace_back(std::span(&tensors.down, 1));
+    gate_up.emplace_back(tensors.gate, tensors.up, format);
+    down.emplace_back(std::span(&tensors.down, 1), format);
   }
 }
 
@@ -105,18 +170,20 @@ size_t RefMoeWeight::num_bytes() const {
   return bytes;
 }
 
-std::unique_ptr<LinearWeight> RefOps::DoPackLinear(std::span<const TensorView> parts) {
-  return std::make_unique<RefLinearWeight>(parts);
+std::unique_ptr<LinearWeight> RefOps::DoPackLinear(std::span<const TensorView> parts,
+                                                   WeightFormat format) {
+  return std::make_unique<RefLinearWeight>(parts, format);
 }
 
 std::unique_ptr<GatedLinearWeight> RefOps::DoPackGatedLinear(const TensorView& gate,
-                                                             const TensorView& up) {
-  return std::make_unique<RefGatedLinearWeight>(gate, up);
+                                                             const TensorView& up,
+                                                             WeightFormat format) {
+  return std::make_unique<RefGatedLinearWeight>(gate, up, format);
 }
 
 std::unique_ptr<MoeWeight> RefOps::DoPackExperts(const MoeWeight::Dims& dims,
-                                                 const LoadExpert& load) {
-  return std::make_unique<RefMoeWeight>(dims, load);
+                                                 const LoadExpert& load, WeightFormat format) {
+  return std::make_unique<RefMoeWeight>(dims, load, format);
 }
 
 void RefOps::DoLinear(const LinearArgs& args) {
@@ -125,16 +192,23 @@ void RefOps::DoLinear(const LinearArgs& args) {
   const ConstHostMatrix x = args.x.Floats();
   const ConstHostMatrix residual = args.residual.Floats();
   const HostMatrix out = args.out.Floats();
+  const auto finish = [&](int64_t r, int64_t o, double y) {
+    if (args.bias != nullptr) y += args.bias->Floats()[o];
+    y = Activate(args.activation, y);
+    if (residual.data != nullptr) y += residual.row(r % residual.rows)[o];
+    out.row(r)[o] = static_cast<float>(y);
+  };
+  if (weight.format() != WeightFormat::kAsStored) {
+    for (int64_t r = 0; r < x.rows; ++r) {
+      const std::vector<double> y = weight.Product(x.row(r));
+      for (int64_t o = 0; o < out.cols; ++o) finish(r, o, y[static_cast<size_t>(o)]);
+    }
+    return;
+  }
   std::vector<double> row(static_cast<size_t>(in));
   for (int64_t o = 0; o < weight.out_features(); ++o) {
     weight.Row(o, row.data());
-    for (int64_t r = 0; r < x.rows; ++r) {
-      double y = Dot(row.data(), x.row(r), in);
-      if (args.bias != nullptr) y += args.bias->Floats()[o];
-      y = Activate(args.activation, y);
-      if (residual.data != nullptr) y += residual.row(r % residual.rows)[o];
-      out.row(r)[o] = static_cast<float>(y);
-    }
+    for (int64_t r = 0; r < x.rows; ++r) finish(r, o, Dot(row.data(), x.row(r), in));
   }
 }
 
@@ -143,6 +217,13 @@ void RefOps::DoGatedLinear(const GatedLinearArgs& args) {
   const int64_t in = weight.in_features();
   const ConstHostMatrix all_x = args.x.Floats();
   const HostMatrix out = args.out.Floats();
+  if (weight.gate.format() != WeightFormat::kAsStored) {
+    for (int64_t r = 0; r < all_x.rows; ++r) {
+      const std::vector<float> inner = RunGated(weight, all_x.row(r));
+      std::copy(inner.begin(), inner.end(), out.row(r));
+    }
+    return;
+  }
   std::vector<double> gate(static_cast<size_t>(in));
   std::vector<double> up(static_cast<size_t>(in));
   for (int64_t o = 0; o < weight.out_features(); ++o) {

@@ -12,21 +12,37 @@
 
 namespace vl2 {
 
-// All weight classes keep the checkpoint's bytes as they are.
+// A matrix of integers and the float scale of each superblock: weights in another format than as
+// stored (weight_format/superblock.h), one output after the other.
+struct RefIntegers {
+  std::vector<int32_t> values;  // [out, superblocks · kSuperblockK]
+  std::vector<float> scales;    // [out, superblocks]
+};
+
+// Weights as stored keep the checkpoint's bytes as they are.
 class RefLinearWeight : public LinearWeight {
  public:
-  explicit RefLinearWeight(std::span<const TensorView> parts);
-  size_t num_bytes() const override { return weight_.num_bytes(); }
-  // Row `index` as doubles, in_features() of them.
+  explicit RefLinearWeight(std::span<const TensorView> parts,
+                           WeightFormat format = WeightFormat::kAsStored);
+  size_t num_bytes() const override {
+    return weight_.num_bytes() + integers_.values.size() * 4 + integers_.scales.size() * 4;
+  }
+  WeightFormat format() const { return format_; }
+  // Row `index` as doubles, in_features() of them. REQUIRES: kAsStored.
   void Row(int64_t index, double* row) const;
+  // All outputs of one row of x, in_features() values.
+  std::vector<double> Product(const float* x) const;
 
  private:
-  Tensor weight_;  // [out, in]
+  const WeightFormat format_;
+  Tensor weight_;         // [out, in]; as stored
+  RefIntegers integers_;  // the other formats
 };
 
 class RefGatedLinearWeight : public GatedLinearWeight {
  public:
-  RefGatedLinearWeight(const TensorView& gate, const TensorView& up);
+  RefGatedLinearWeight(const TensorView& gate, const TensorView& up,
+                       WeightFormat format = WeightFormat::kAsStored);
   size_t num_bytes() const override { return gate.num_bytes() + up.num_bytes(); }
   const RefLinearWeight gate;
   const RefLinearWeight up;
@@ -41,7 +57,7 @@ class RefLatentWeight : public LatentWeight {
 
 class RefMoeWeight : public MoeWeight {
  public:
-  RefMoeWeight(const Dims& dims, const LoadExpert& load);
+  RefMoeWeight(const Dims& dims, const LoadExpert& load, WeightFormat format);
   size_t num_bytes() const override;
   // [num_experts], then the shared ones where there are some.
   std::deque<RefGatedLinearWeight> gate_up;
@@ -54,13 +70,14 @@ class RefOps : public HostOps {
   std::string_view name() const override { return "ref"; }
 
  protected:
-  std::unique_ptr<LinearWeight> DoPackLinear(std::span<const TensorView> parts) override;
-  std::unique_ptr<GatedLinearWeight> DoPackGatedLinear(const TensorView& gate,
-                                                       const TensorView& up) override;
+  std::unique_ptr<LinearWeight> DoPackLinear(std::span<const TensorView> parts,
+                                             WeightFormat format) override;
+  std::unique_ptr<GatedLinearWeight> DoPackGatedLinear(const TensorView& gate, const TensorView& up,
+                                                       WeightFormat format) override;
   std::unique_ptr<LatentWeight> DoPackLatent(const TensorView& kv_b,
                                              const LatentWeight::Dims& dims) override;
-  std::unique_ptr<MoeWeight> DoPackExperts(const MoeWeight::Dims& dims,
-                                           const LoadExpert& load) override;
+  std::unique_ptr<MoeWeight> DoPackExperts(const MoeWeight::Dims& dims, const LoadExpert& load,
+                                           WeightFormat format) override;
   void DoLinear(const LinearArgs& args) override;
   void DoGatedLinear(const GatedLinearArgs& args) override;
   void DoRmsNorm(const RmsNormArgs& args) override;
