@@ -6,6 +6,7 @@ the form is learnt. "language": all of the language model learns. Both show a pi
 instead of twice: half the tokens. "joint": the whole model learns, on prompts as the product builds
 them. What was built learns at a slower rate throughout.
 """
+import itertools
 from typing import Dict, Tuple
 
 import torch
@@ -20,6 +21,7 @@ from .pair import Peers
 from .presets import Preset
 
 CELLS_WORTH = 0.2     # of the loss of the lessons of cells
+NEW_HEADS_STEPS = 250  # for heads of cells that begin from nothing, beside a model that does not
 BALANCE_RATE = 0.002  # step of the router's correction bias
 SEES = ("vision", "projector", "image_newline", "view_seperator")
 FINDS = ("self_attn", "embed_tokens")
@@ -39,12 +41,14 @@ def answer_loss(model: nn.Module, hidden: torch.Tensor, targets: torch.Tensor,
 
 def train_joint(folder: str, modules: nn.ModuleDict, preset: Preset, tokenizer: Tokenizer,
                 seed: int, first: int, seconds: float, workers: int, device: torch.device,
-                log: Log, peers: Peers, rate_at, stage: str) -> int:
+                log: Log, peers: Peers, rate_at, stage: str, new_heads: bool = False) -> int:
     model, heads = modules["model"], modules["aux"]
     gates = model.language.gates()
     language_only = stage != "joint"
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not any(part in name for part in FIXED[stage]))
+
+    steps_of_heads = itertools.count(0 if new_heads else NEW_HEADS_STEPS)
 
     def loss_of(batch: Dict[str, torch.Tensor]):
         batch = {k: v.to(device, non_blocking=True) for k, v in batch.items()}
@@ -53,7 +57,11 @@ def train_joint(folder: str, modules: nn.ModuleDict, preset: Preset, tokenizer: 
         loss, right = answer_loss(model, out["hidden"], batch["targets"], batch["worth"])
         losses, shares = {"answers": float(loss.detach())}, {"tokens": right}
         if "embeddings" in out and not language_only:
-            cells, cells_right = heads.loss(out["embeddings"], batch["labels"])
+            # What new heads do not know yet would teach the tower nonsense.
+            seen = out["embeddings"]
+            if next(steps_of_heads) < NEW_HEADS_STEPS:
+                seen = seen.detach()
+            cells, cells_right = heads.loss(seen, batch["labels"])
             losses["cells"] = float(cells.detach())
             shares.update(cells_right)
             loss = loss + CELLS_WORTH * cells

@@ -3,7 +3,8 @@ import argparse
 import json
 import math
 import os
-from typing import Callable, List, Tuple
+import shutil
+from typing import Callable, List, Optional, Tuple
 
 import torch
 from torch import nn
@@ -23,6 +24,7 @@ from .tower_stage import train_tower
 
 
 STAGES = ["tower", "readout", "language", "joint"]
+TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]
 READOUT_SHARE = 0.1  # of the language model's time alone
 
 
@@ -64,8 +66,12 @@ def within(rate: Callable[[float], float], span: Tuple[float, float]) -> Callabl
     return lambda share: rate(span[0] + share * (span[1] - span[0]))
 
 
-def tokenizer_of(preset: Preset, folder: str) -> Tokenizer:
-    """The folder's own, or a new one, the same every time."""
+def tokenizer_of(preset: Preset, folder: str, start: Optional[str]) -> Tokenizer:
+    """That of the weights to go on from, which were trained with its words (another version of the
+    library that draws can lead to other merges); else the folder's own; else a new one."""
+    if start and not os.path.samefile(start, folder):
+        for name in TOKENIZER_FILES:
+            shutil.copyfile(os.path.join(start, name), os.path.join(folder, name))
     if not os.path.exists(os.path.join(folder, "tokenizer.json")):
         tokenizer = make_tokenizer(preset.mix, preset.font_set, preset.shape.vocab_size)
         for name, value in tokenizer.files().items():
@@ -104,11 +110,13 @@ def main(parser: argparse.ArgumentParser) -> None:
     os.makedirs(args.out, exist_ok=True)
     torch.manual_seed(args.seed + 1000 * peers.rank)
     if peers.rank == 0:
-        tokenizer_of(preset, args.out)
+        tokenizer_of(preset, args.out, args.start)
     modules = nn.ModuleDict({"model": Vl2(preset.shape),
                              "aux": AuxHeads(preset.shape.hidden_size)})
+    exported = bool(args.start) and os.path.exists(
+        os.path.join(args.start, "model.safetensors.index.json"))
     if args.start:
-        if os.path.exists(os.path.join(args.start, "model.safetensors.index.json")):
+        if exported:
             load_published(modules["model"], args.start)  # an exported folder, without aux heads
         else:
             state.load(args.start, modules)
@@ -145,7 +153,7 @@ def main(parser: argparse.ArgumentParser) -> None:
                     begin_language(modules, tokenizer, preset.font_set)
                 peers.share(modules)
             steps = train_joint(args.out, modules, preset, tokenizer, args.seed, first, *common,
-                                stage)
+                                stage, exported)
         first += steps
         if peers.rank == 0:
             print("%d batches; the next number is %d" % (steps, first), flush=True)
