@@ -103,16 +103,28 @@ class Bench {
 // More than the caches of one machine hold.
 constexpr double kColdBytes = 400e6;
 
-void BenchLinear(Bench& bench, Ops* ops) {
+// "linear tiny o w4a8 x1": weights as stored have no format in the name.
+std::string CaseName(std::string_view operation, std::string_view shape, WeightFormat format,
+                     int64_t rows) {
+  const bool stored = format == WeightFormat::kAsStored;
+  return Cat(operation, " ", shape, stored ? "" : Cat(" ", Name(format)), " x", rows);
+}
+
+void BenchLinear(Bench& bench, Ops* ops, WeightFormat format) {
   for (const LinearShape& shape : ModelLinearShapes()) {
     LinearCase c = shape.product;
-    if (!bench.Wants(Cat("linear ", shape.name))) continue;
+    if (format != WeightFormat::kAsStored && c.dtype == DType::kF32) continue;  // stays as it is
+    c.format = format;
+    const auto name = [&](int64_t rows) { return CaseName("linear", shape.name, format, rows); };
     if (c.rows > 1) {
+      if (!bench.Wants(name(c.rows))) continue;
       LinearProblem problem(c, ops);
-      bench.Time(Cat("linear ", shape.name, " x", c.rows), {problem.flops(), problem.bytes()},
-                 [&](int) { problem.Run(ops); });
+      bench.Time(name(c.rows), {problem.flops(), problem.bytes()}, [&](int) { problem.Run(ops); });
       continue;
     }
+    bool wanted = false;
+    for (const int64_t rows : {1, 2, 4, 8, 16, 64, 512}) wanted |= bench.Wants(name(rows));
+    if (!wanted) continue;
     c.rows = 512;
     if (c.residual_rows > 0) c.residual_rows = 512;
     std::vector<std::unique_ptr<LinearProblem>> copies;
@@ -123,28 +135,28 @@ void BenchLinear(Bench& bench, Ops* ops) {
     }
     const double flops_per_row = copies[0]->flops() / 512;
     const double weight_bytes = copies[0]->bytes() - 4.0 * 512 * static_cast<double>(c.in + c.out);
-    for (const int64_t rows : {1, 4, 8, 16, 64, 512}) {
+    for (const int64_t rows : {1, 2, 4, 8, 16, 64, 512}) {
       if (rows > 16 && c.out > 20000) continue;  // logits of many rows are never computed
       const Work work = {flops_per_row * static_cast<double>(rows),
                          weight_bytes + 4.0 * static_cast<double>(rows * (c.in + c.out))};
-      bench.Time(Cat("linear ", shape.name, " x", rows), work, [&](int i) {
+      bench.Time(name(rows), work, [&](int i) {
         copies[static_cast<size_t>(i) % copies.size()]->RunRows(ops, 0, rows);
       });
     }
   }
 }
 
-void BenchMoe(Bench& bench, Ops* ops) {
+void BenchMoe(Bench& bench, Ops* ops, WeightFormat format) {
   for (MoeCase c : ModelMoeShapes()) {
-    if (!bench.Wants(Cat("moe ", c.name))) continue;
+    c.format = format;
     for (const int64_t tokens : {1, 4, 8, 16, 64, 512}) {
-      if (!bench.Wants(Cat("moe ", c.name, " x", tokens))) continue;
+      const std::string name = CaseName("moe", c.name, format, tokens);
+      if (!bench.Wants(name)) continue;
       // Several batches of tokens, so that few of them do not use the same experts every time.
       c.tokens = tokens * std::max<int64_t>(1, 64 / tokens);
       MoeProblem problem(c, ops);
       const auto share = static_cast<double>(tokens) / static_cast<double>(c.tokens);
-      bench.Time(Cat("moe ", c.name, " x", tokens),
-                 {problem.flops() * share, problem.bytes(0, tokens)},
+      bench.Time(name, {problem.flops() * share, problem.bytes(0, tokens)},
                  [&](int i) { problem.Run(ops, i % (c.tokens / tokens) * tokens, tokens); });
     }
   }
@@ -276,8 +288,11 @@ int Main() {
   std::printf("%s, %s, %d threads, commit %s\n", peaks.cpu_model().c_str(), CpuTarget().c_str(),
               pool.num_threads(), commit.c_str());
   Bench bench(&peaks);
-  BenchLinear(bench, ops.get());
-  BenchMoe(bench, ops.get());
+  for (const WeightFormat format :
+       {WeightFormat::kAsStored, WeightFormat::kW7A8, WeightFormat::kW8A16, WeightFormat::kW4A8}) {
+    BenchLinear(bench, ops.get(), format);
+    BenchMoe(bench, ops.get(), format);
+  }
   BenchAttention(bench, ops.get());
   BenchRowOps(bench, ops.get());
   std::printf("peaks: %.1f GFLOP/s (best %.1f), %.1f GB/s read (best %.1f)\n",
