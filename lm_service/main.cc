@@ -13,6 +13,7 @@
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/checkpoint/checkpoint.h"
+#include "runtime/nn/weight_policy.h"
 #include "runtime/ops/cpu/cpu_target.h"
 #include "runtime/ops/make_ops.h"
 #include "runtime/rpc/caller_rule.h"
@@ -31,8 +32,10 @@ ABSL_FLAG(std::string, model, "", "Folder of a DeepSeek-VL2 checkpoint.");
 ABSL_FLAG(std::string, expect_model_id, "",
           "The model_id that the checkpoint must have; another one ends the start. Empty: any.");
 ABSL_FLAG(std::string, model_name, "", "Name shown to clients; empty: the folder's name.");
-ABSL_FLAG(std::string, weights, "auto",
-          "Type the weights are kept in: auto (the checkpoint's, float16 as bfloat16) or f32.");
+ABSL_FLAG(
+    std::string, weights, "auto",
+    "How the weights are kept: auto or bf16 (as in the checkpoint, float16 as bfloat16), f32, "
+    "int8 or int4 (docs/quantization.md).");
 ABSL_FLAG(std::string, listen, "127.0.0.1:50061", "host:port for gRPC; port 0: any free one.");
 ABSL_FLAG(std::string, advertise, "",
           "host:port under which the vision service reaches this one; empty: the address that the "
@@ -69,7 +72,7 @@ namespace {
 struct Options {
   std::string model = absl::GetFlag(FLAGS_model);
   std::string model_name = absl::GetFlag(FLAGS_model_name);
-  std::string weights = absl::GetFlag(FLAGS_weights);
+  WeightChoice weights;  // set by Validate
   std::string ops = absl::GetFlag(FLAGS_ops);
   std::string advertise = absl::GetFlag(FLAGS_advertise);
   std::string metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
@@ -85,15 +88,13 @@ struct Options {
   TlsOptions tls = PeerTlsFromFlags();
   LanguageServiceOptions service = {.max_waiting_events = absl::GetFlag(FLAGS_max_waiting_events)};
 
-  absl::Status Validate() const;
+  absl::Status Validate();
   EngineOptions Engine(const LanguageConfig& config, const Ops& ops, int32_t end_token_id) const;
 };
 
-absl::Status Options::Validate() const {
+absl::Status Options::Validate() {
   if (model.empty()) return InvalidArgument("--model is needed, see --help");
-  if (weights != "auto" && weights != "f32") {
-    return InvalidArgument("--weights \"", weights, "\" is not one of auto, f32");
-  }
+  VL2_ASSIGN_OR_RETURN(weights, ParseWeights(absl::GetFlag(FLAGS_weights)));
   if (threads < 0 || threads > ThreadPool::kMaxThreads) {
     return InvalidArgument("--threads ", threads, " is outside [0, ", ThreadPool::kMaxThreads, "]");
   }
@@ -128,8 +129,7 @@ absl::StatusOr<v1::ModelInfo> MakeInfo(const Options& options, const Checkpoint&
   VL2_ASSIGN_OR_RETURN(*info.mutable_model_id(), checkpoint.ModelId());
   VL2_RETURN_IF_ERROR(CheckModelId(info.model_id(), absl::GetFlag(FLAGS_expect_model_id)));
   const LanguageConfig& config = checkpoint.config().language_config;
-  const bool bf16 = checkpoint.KeptType("language.lm_head.weight") == DType::kBF16;
-  info.set_weight_dtype(bf16 ? "bf16" : "f32");
+  info.set_weight_dtype(options.weights.Name(checkpoint.KeptType("language.lm_head.weight")));
   info.set_device(options.ops == "cpu" ? Cat("cpu ", CpuTarget()) : options.ops);
   info.set_hidden_size(config.hidden_size);
   info.set_max_context_tokens(config.max_position_embeddings);
@@ -151,8 +151,8 @@ absl::Status Run(TerminationSignal& signal) {
   const MetricsPort::Closer tls_closer(port);
   VL2_RETURN_IF_ERROR(port.Open(options.metrics_listen));
   VL2_ASSIGN_OR_RETURN(const auto tracer, StartTracer("language", port));
-  const WeightType weights = options.weights == "f32" ? WeightType::kF32 : WeightType::kStored;
-  VL2_ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(options.model, weights));
+  VL2_ASSIGN_OR_RETURN(const auto checkpoint,
+                       Checkpoint::Open(options.model, options.weights.type));
   VL2_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::Load(options.model));
   ThreadPool pool(options.threads > 0 ? options.threads : UsableCores());
   port.SetThreads(pool.num_threads());
@@ -164,12 +164,14 @@ absl::Status Run(TerminationSignal& signal) {
   engine_options.on_step = [&](const StepStats& step) { engine_metrics.OnStep(step); };
   VL2_RETURN_IF_ERROR(engine_options.Validate());
   VL2_ASSIGN_OR_RETURN(v1::ModelInfo info, MakeInfo(options, *checkpoint, engine_options));
-  Log(Severity::kInfo, "loading", {{"model", options.model}, {"model_id", info.model_id()}});
+  Log(Severity::kInfo, "loading",
+      {{"model", options.model}, {"model_id", info.model_id()}, {"weights", info.weight_dtype()}});
   port.SetModelId(info.model_id());
   const auto num_bytes = static_cast<double>(checkpoint->NumBytes("language."));
-  const auto model = LanguageModel::Load(*checkpoint, *ops, [&](int64_t bytes) {
+  const auto progress = [&](int64_t bytes) {
     port.health().SetLoadProgress(static_cast<double>(bytes) / num_bytes);
-  });
+  };
+  const auto model = LanguageModel::Load(*checkpoint, *ops, progress, options.weights.policy);
 
   VL2_ASSIGN_OR_RETURN(const auto engine, Engine::Start(engine_options, *model));
   engine_metrics.Watch(*engine);

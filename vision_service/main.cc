@@ -11,6 +11,7 @@
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/checkpoint/checkpoint.h"
+#include "runtime/nn/weight_policy.h"
 #include "runtime/ops/cpu/cpu_target.h"
 #include "runtime/ops/make_ops.h"
 #include "runtime/rpc/caller_rule.h"
@@ -29,6 +30,10 @@
 ABSL_FLAG(std::string, model, "", "Folder of a DeepSeek-VL2 checkpoint.");
 ABSL_FLAG(std::string, expect_model_id, "",
           "The model_id that the checkpoint must have; another one ends the start. Empty: any.");
+ABSL_FLAG(
+    std::string, weights, "auto",
+    "How the weights are kept: auto or bf16 (as in the checkpoint, float16 as bfloat16), f32, "
+    "int8 or int4, here the same (docs/quantization.md).");
 ABSL_FLAG(std::string, model_name, "", "Name shown to clients; empty: the folder's name.");
 ABSL_FLAG(std::string, listen, "127.0.0.1:50062", "host:port for gRPC; port 0: any free one.");
 ABSL_FLAG(std::string, advertise, "",
@@ -78,6 +83,7 @@ namespace {
 
 struct Options {
   std::string model = absl::GetFlag(FLAGS_model);
+  WeightChoice weights;  // set by Validate
   std::string model_name = absl::GetFlag(FLAGS_model_name);
   std::string ops = absl::GetFlag(FLAGS_ops);
   std::string advertise = absl::GetFlag(FLAGS_advertise);
@@ -112,6 +118,7 @@ struct Options {
 
 absl::Status Options::Validate() {
   if (model.empty()) return InvalidArgument("--model is needed, see --help");
+  VL2_ASSIGN_OR_RETURN(weights, ParseWeights(absl::GetFlag(FLAGS_weights)));
   if (threads < 0 || threads > ThreadPool::kMaxThreads) {
     return InvalidArgument("--threads ", threads, " is outside [0, ", ThreadPool::kMaxThreads, "]");
   }
@@ -132,8 +139,7 @@ absl::StatusOr<v1::ModelInfo> MakeInfo(const Options& options, const Checkpoint&
   VL2_ASSIGN_OR_RETURN(v1::ModelInfo info, ReadModelInfo(options.model, options.model_name));
   VL2_ASSIGN_OR_RETURN(*info.mutable_model_id(), checkpoint.ModelId());
   VL2_RETURN_IF_ERROR(CheckModelId(info.model_id(), absl::GetFlag(FLAGS_expect_model_id)));
-  const bool bf16 = checkpoint.KeptType("image_newline") == DType::kBF16;
-  info.set_weight_dtype(bf16 ? "bf16" : "f32");
+  info.set_weight_dtype(options.weights.Name(checkpoint.KeptType("image_newline")));
   info.set_device(options.ops == "cpu" ? Cat("cpu ", CpuTarget()) : options.ops);
   info.set_hidden_size(checkpoint.config().projector_config.n_embed);
   info.set_max_context_tokens(checkpoint.config().language_config.max_position_embeddings);
@@ -161,7 +167,8 @@ absl::Status Run(TerminationSignal& signal) {
   VL2_RETURN_IF_ERROR(port.Open(options.metrics_listen));
   VL2_ASSIGN_OR_RETURN(const auto tracer, StartTracer("vision", port));
   VL2_ASSIGN_OR_RETURN(const auto peers, PeerAllowList::Make(options.peers));
-  VL2_ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(options.model));
+  VL2_ASSIGN_OR_RETURN(const auto checkpoint,
+                       Checkpoint::Open(options.model, options.weights.type));
   VL2_ASSIGN_OR_RETURN(const Json processor_json,
                        ParseJsonFile(options.model + "/processor_config.json"));
   VL2_ASSIGN_OR_RETURN(const ImageProcessorConfig processor,
@@ -170,13 +177,15 @@ absl::Status Run(TerminationSignal& signal) {
   ThreadPool pool(options.threads > 0 ? options.threads : UsableCores());
   port.SetThreads(pool.num_threads());
   VL2_ASSIGN_OR_RETURN(const std::unique_ptr<Ops> ops, MakeOps(options.ops, &pool));
-  Log(Severity::kInfo, "loading", {{"model", options.model}, {"model_id", info.model_id()}});
+  Log(Severity::kInfo, "loading",
+      {{"model", options.model}, {"model_id", info.model_id()}, {"weights", info.weight_dtype()}});
   port.SetModelId(info.model_id());
   const auto num_bytes =
       static_cast<double>(checkpoint->NumBytes("") - checkpoint->NumBytes("language."));
-  const auto encoder = VisionEncoder::Load(*checkpoint, *ops, [&](int64_t bytes) {
+  const auto progress = [&](int64_t bytes) {
     port.health().SetLoadProgress(static_cast<double>(bytes) / num_bytes);
-  });
+  };
+  const auto encoder = VisionEncoder::Load(*checkpoint, *ops, progress, options.weights.policy);
 
   VisionMetrics metrics(port.metrics());
   options.engine.on_encoded = [&metrics](const EncodingTimings& timings) {

@@ -99,6 +99,7 @@ void ImageDelivery::On(const ImageKey& key) {
   }
   if (key_.empty()) {
     key_ = key.key;
+    request_.pool = stream_->pool();  // others have other keys
     LeaveOpening();
     return sink_->OnKey();
   }

@@ -50,6 +50,9 @@ using ImageSink = std::function<void(ImageEvent)>;
 
 struct ImageRequest {
   std::string model_id;  // of the pool; empty: any
+  // Replicas that compute the same bits, as ImageStream::pool(); empty: any. A picture whose key is
+  // known goes on inside its own.
+  std::string pool;
   std::string request_id;
   std::string client_id;
   int priority = 0;
@@ -75,6 +78,7 @@ class ImageStream {
  public:
   virtual ~ImageStream() = default;
   virtual const std::string& replica() const = 0;
+  virtual const std::string& pool() const = 0;
   // The call's span.
   virtual TraceContext trace() const { return {}; }
   // Starts encoding in expectation of a delivery.

@@ -89,6 +89,7 @@ class EncodeReactor final : public ImageStream,
   }
 
   const std::string& replica() const override { return lease_->replica().address; }
+  const std::string& pool() const override { return lease_->pool(); }
   TraceContext trace() const override { return span_.context(); }
 
   void Prepare() override {
@@ -252,7 +253,7 @@ absl::StatusOr<std::shared_ptr<ImageStream>> VisionClient::Open(const ImageReque
   // Where the same bytes were encoded before, their embeddings may still be.
   const std::string& bytes = *request.image.bytes;
   const uint64_t affinity = bytes.size() << 32 ^ Crc32c(bytes);
-  auto lease = replicas_->Pick({request.model_id, "", request.avoid, affinity});
+  auto lease = replicas_->Pick({request.model_id, request.pool, request.avoid, affinity});
   if (!lease.ok()) return lease.status();
   return EncodeReactor::Start(replicas_, *std::move(lease), request, whole_picture_first_,
                               std::move(sink));

@@ -26,9 +26,10 @@ RouterConfig MakeRouterConfig(const LanguageConfig& config) {
 }
 
 std::unique_ptr<LanguageModel> LanguageModel::Load(const Checkpoint& checkpoint, Ops& ops,
-                                                   const LoadProgress& progress) {
+                                                   const LoadProgress& progress,
+                                                   WeightPolicy policy) {
   const LanguageConfig& config = checkpoint.config().language_config;
-  WeightLoader loader(checkpoint, ops, progress);
+  WeightLoader loader(checkpoint, ops, progress, policy);
   std::unique_ptr<LanguageModel> model(new LanguageModel(config, ops));
   model->rotary_ = MakeRotaryTable(config, ops);
   model->router_ = MakeRouterConfig(config);
@@ -39,9 +40,10 @@ std::unique_ptr<LanguageModel> LanguageModel::Load(const Checkpoint& checkpoint,
     model->layers_.push_back(DecoderLayer::Load(config, i, loader));
   }
   model->norm_ = loader.RmsNorm("language.model.norm", config.rms_norm_eps);
-  model->lm_head_ = config.tie_word_embeddings
-                        ? loader.TableAsLinear(table)
-                        : std::move(loader.Linear("language.lm_head", false).weight);
+  model->lm_head_ =
+      config.tie_word_embeddings
+          ? loader.TableAsLinear(table, TensorKind::kLmHead)
+          : std::move(loader.Linear("language.lm_head", false, TensorKind::kLmHead).weight);
   return model;
 }
 

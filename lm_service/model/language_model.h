@@ -34,7 +34,8 @@ class LanguageModel {
  public:
   // `ops` must outlive the model.
   static std::unique_ptr<LanguageModel> Load(const Checkpoint& checkpoint, Ops& ops,
-                                             const LoadProgress& progress = {});
+                                             const LoadProgress& progress = {},
+                                             WeightPolicy policy = WeightPolicy::kAsStored);
 
   // A cache of this model's shape. REQUIRES: num_blocks >= 1.
   std::unique_ptr<PagedCache> MakeCache(int64_t num_blocks) const;

@@ -8,8 +8,9 @@
 
 namespace vl2 {
 
-WeightLoader::WeightLoader(const Checkpoint& checkpoint, Ops& ops, LoadProgress progress)
-    : checkpoint_(checkpoint), ops_(ops), progress_(std::move(progress)) {}
+WeightLoader::WeightLoader(const Checkpoint& checkpoint, Ops& ops, LoadProgress progress,
+                           WeightPolicy policy)
+    : checkpoint_(checkpoint), ops_(ops), progress_(std::move(progress)), policy_(policy) {}
 
 WeightLoader::~WeightLoader() {
   if (num_half_tensors_ == 0) return;
@@ -63,11 +64,11 @@ void WeightLoader::Done(const std::string& name) {
   if (progress_) progress_(bytes_);
 }
 
-LinearLayer WeightLoader::Linear(const std::string& name, bool bias) {
-  return JoinedLinear({{name, bias}});
+LinearLayer WeightLoader::Linear(const std::string& name, bool bias, TensorKind kind) {
+  return JoinedLinear({{name, bias}}, kind);
 }
 
-LinearLayer WeightLoader::JoinedLinear(const std::vector<Part>& parts) {
+LinearLayer WeightLoader::JoinedLinear(const std::vector<Part>& parts, TensorKind kind) {
   LinearLayer layer;
   std::vector<std::string> names;
   bool any_bias = false;
@@ -76,7 +77,7 @@ LinearLayer WeightLoader::JoinedLinear(const std::vector<Part>& parts) {
     any_bias |= part.bias;
   }
   const std::vector<TensorView> views = Views(names);
-  layer.weight = ops_.PackLinear(views);
+  layer.weight = ops_.PackLinear(views, FormatOf(policy_, kind));
   std::vector<float> joined;
   for (size_t i = 0; i < parts.size(); ++i) {
     const int64_t num_rows = views[i].shape[0];
@@ -106,10 +107,10 @@ GatedMlp WeightLoader::Mlp(const std::string& name) {
   const std::string gate = name + ".gate_proj.weight";
   const std::string up = name + ".up_proj.weight";
   const std::vector<TensorView> views = Views({gate, up});
-  mlp.gate_up = ops_.PackGatedLinear(views[0], views[1]);
+  mlp.gate_up = ops_.PackGatedLinear(views[0], views[1], FormatOf(policy_, TensorKind::kMlp));
   Done(gate);
   Done(up);
-  mlp.down = Linear(name + ".down_proj", false).weight;
+  mlp.down = Linear(name + ".down_proj", false, TensorKind::kMlp).weight;
   return mlp;
 }
 
@@ -129,14 +130,15 @@ std::unique_ptr<MoeWeight> WeightLoader::Experts(const std::string& name, int64_
     for (const std::string& tensor : used) Done(tensor);
     used.clear();
   };
-  auto weight = ops_.PackExperts(dims, [&](int64_t index) {
+  const LoadExpert load = [&](int64_t index) {
     release();
     for (const char* part : {".gate_proj.weight", ".up_proj.weight", ".down_proj.weight"}) {
       used.push_back(prefix(index) + part);
     }
     const std::vector<TensorView> gate_up = Views({used[0], used[1]});
     return ExpertTensors{.gate = gate_up[0], .up = gate_up[1], .down = View(used[2])};
-  });
+  };
+  auto weight = ops_.PackExperts(dims, load, FormatOf(policy_, TensorKind::kMlp));
   release();
   return weight;
 }
@@ -186,8 +188,9 @@ DeviceTensor WeightLoader::Table(const std::string& name) {
   return table;
 }
 
-std::unique_ptr<LinearWeight> WeightLoader::TableAsLinear(const std::string& name) {
-  auto weight = ops_.PackLinear(View(name));
+std::unique_ptr<LinearWeight> WeightLoader::TableAsLinear(const std::string& name,
+                                                          TensorKind kind) {
+  auto weight = ops_.PackLinear(View(name), FormatOf(policy_, kind));
   copies_.erase(name);
   checkpoint_.Release(name);
   return weight;

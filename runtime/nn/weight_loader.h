@@ -16,6 +16,7 @@
 
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/nn/layers.h"
+#include "runtime/nn/weight_policy.h"
 #include "runtime/ops/ops.h"
 
 namespace vl2 {
@@ -25,20 +26,21 @@ using LoadProgress = std::function<void(int64_t bytes)>;
 
 class WeightLoader {
  public:
-  WeightLoader(const Checkpoint& checkpoint, Ops& ops, LoadProgress progress = {});
+  WeightLoader(const Checkpoint& checkpoint, Ops& ops, LoadProgress progress = {},
+               WeightPolicy policy = WeightPolicy::kAsStored);
   ~WeightLoader();
   WeightLoader(const WeightLoader&) = delete;
   WeightLoader& operator=(const WeightLoader&) = delete;
 
   // A linear layer: `name`.weight, and `name`.bias where the checkpoint has one expected.
-  LinearLayer Linear(const std::string& name, bool bias);
+  LinearLayer Linear(const std::string& name, bool bias, TensorKind kind = TensorKind::kOther);
   // Several linear layers of the same input, joined along their outputs. Where only some have a
   // bias, the others' part is zero.
   struct Part {
     std::string name;
     bool bias = false;
   };
-  LinearLayer JoinedLinear(const std::vector<Part>& parts);
+  LinearLayer JoinedLinear(const std::vector<Part>& parts, TensorKind kind);
   // A convolution whose stride is its size, as the product of its flattened patches.
   LinearLayer PatchLinear(const std::string& name);
 
@@ -56,7 +58,7 @@ class WeightLoader {
   // On the device, in the type it is kept in.
   DeviceTensor Table(const std::string& name);
   // `name` as a linear layer's weight, which it is too where embeddings are tied.
-  std::unique_ptr<LinearWeight> TableAsLinear(const std::string& name);
+  std::unique_ptr<LinearWeight> TableAsLinear(const std::string& name, TensorKind kind);
 
  private:
   // The tensor's view in the type it is kept in; of a copy where the file's is misaligned or of
@@ -71,6 +73,7 @@ class WeightLoader {
   const Checkpoint& checkpoint_;
   Ops& ops_;
   const LoadProgress progress_;
+  const WeightPolicy policy_;
   int64_t bytes_ = 0;
   std::map<std::string, Tensor> copies_;
   // Of the float16 tensors so far.

@@ -18,10 +18,11 @@ struct BatchShape {
 };
 
 // Logits of some prompt positions and of every generated one.
-std::vector<float> LogitsOf(const Checkpoint& checkpoint, const BatchShape& run) {
+std::vector<float> LogitsOf(const Checkpoint& checkpoint, const BatchShape& run,
+                            WeightPolicy policy) {
   ThreadPool pool(run.num_threads);
   const std::unique_ptr<Ops> ops = MakeCpuOps(&pool);
-  const auto model = LanguageModel::Load(checkpoint, *ops);
+  const auto model = LanguageModel::Load(checkpoint, *ops, {}, policy);
   std::vector<GrowingHostMatrix> memory(static_cast<size_t>(1 + run.num_others));
   std::vector<ConstHostMatrix> prompts;
   uint32_t seed = 7;
@@ -49,16 +50,26 @@ class Determinism : public ::testing::TestWithParam<const char*> {};
 TEST_P(Determinism, LogitsAreBitIdentical) {
   const auto checkpoint = Checkpoint::Open(std::string(VL2_TEST_DATA "/golden/") + GetParam());
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
-  const std::vector<float> expected = LogitsOf(**checkpoint, {0, 0, 1});
-  ASSERT_EQ(expected.size(), static_cast<size_t>(7 + kNewTokens) * 544);
-  for (const BatchShape& run :
-       {BatchShape{1, 0, 1}, BatchShape{37, 0, 1}, BatchShape{64, 0, 2}, BatchShape{0, 3, 1},
-        BatchShape{37, 3, 2}, BatchShape{5, 6, 3}, BatchShape{200, 2, 8}}) {
-    const std::vector<float> actual = LogitsOf(**checkpoint, run);
-    ASSERT_EQ(actual.size(), expected.size());
-    EXPECT_EQ(std::memcmp(actual.data(), expected.data(), expected.size() * sizeof(float)), 0)
-        << "chunk " << run.chunk << ", " << run.num_others << " others, " << run.num_threads
-        << " threads";
+  std::vector<float> as_stored;
+  for (const WeightPolicy policy :
+       {WeightPolicy::kAsStored, WeightPolicy::kInt8, WeightPolicy::kInt4}) {
+    const std::vector<float> expected = LogitsOf(**checkpoint, {0, 0, 1}, policy);
+    ASSERT_EQ(expected.size(), static_cast<size_t>(7 + kNewTokens) * 544);
+    for (const BatchShape& run :
+         {BatchShape{1, 0, 1}, BatchShape{37, 0, 1}, BatchShape{64, 0, 2}, BatchShape{0, 3, 1},
+          BatchShape{37, 3, 2}, BatchShape{5, 6, 3}, BatchShape{200, 2, 8}}) {
+      const std::vector<float> actual = LogitsOf(**checkpoint, run, policy);
+      ASSERT_EQ(actual.size(), expected.size());
+      EXPECT_EQ(std::memcmp(actual.data(), expected.data(), expected.size() * sizeof(float)), 0)
+          << "policy " << static_cast<int>(policy) << ", chunk " << run.chunk << ", "
+          << run.num_others << " others, " << run.num_threads << " threads";
+    }
+    // The policy has been followed.
+    if (policy == WeightPolicy::kAsStored) {
+      as_stored = expected;
+    } else {
+      EXPECT_NE(expected, as_stored);
+    }
   }
 }
 

@@ -16,9 +16,9 @@ namespace vl2 {
 inline constexpr int kPreprocessingVersion = 2;
 
 // 32 bytes: a SHA-256 over the file's digest, the policy, the picture's and the tiles' layout, the
-// preprocessing version and the model. The layout stands for the request's tiling mode: two modes
-// that choose the same tiles share embeddings.
+// preprocessing version and the model with its weights. The layout stands for the request's tiling
+// mode: two modes that choose the same tiles share embeddings.
 std::string MakeContentKey(const Sha256Digest& file_digest, const DecodePolicy& policy,
-                           const TilePlan& plan, std::string_view model_id);
+                           const TilePlan& plan, std::string_view model);
 
 }  // namespace vl2

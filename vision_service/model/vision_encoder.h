@@ -24,7 +24,8 @@ class VisionEncoder {
  public:
   // `ops` must outlive the encoder.
   static std::unique_ptr<VisionEncoder> Load(const Checkpoint& checkpoint, Ops& ops,
-                                             const LoadProgress& progress = {});
+                                             const LoadProgress& progress = {},
+                                             WeightPolicy policy = WeightPolicy::kAsStored);
 
   // Encodes a batch of tiles. Each is [image_size][image_size][3] bytes, red, green, blue; `table`
   // has the value of each.

@@ -24,6 +24,13 @@ absl::Status OutOfOrder(const char* what) {
   return absl::FailedPreconditionError(Cat("messages out of order: ", what));
 }
 
+// What embeddings are computed with. The same model with rounded weights gives others; as stored, the
+// model's id says it all.
+std::string ModelAndWeights(const v1::ModelInfo& info) {
+  const bool rounded = info.weight_dtype() == "int8" || info.weight_dtype() == "int4";
+  return rounded ? Cat(info.model_id(), "/", info.weight_dtype()) : info.model_id();
+}
+
 }  // namespace
 
 EncodeCall* EncodeCall::Start(VisionServiceState& state, grpc::CallbackServerContext& context) {
@@ -203,7 +210,7 @@ absl::Status EncodeCall::TakeKey() {
   num_bytes_ = static_cast<int64_t>(job_.bytes->size());
   if (span_.recording()) job_.timeline = std::make_shared<EncodingTimeline>(job_.plan.num_tiles);
   job_.content_key =
-      MakeContentKey(image_->Digest(), job_.policy, job_.plan, state_.info.model_id());
+      MakeContentKey(image_->Digest(), job_.policy, job_.plan, ModelAndWeights(state_.info));
   VL2_RETURN_IF_ERROR(image_->CountForRequest(request_id_, job_.content_key, job_.decoded_bytes));
   v1::ContentKey& key = *waiting_.emplace_back().mutable_content_key();
   key.set_key(job_.content_key);

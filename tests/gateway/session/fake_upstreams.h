@@ -92,6 +92,7 @@ class FakeVision final : public VisionUpstream {
  private:
   struct Stream final : ImageStream, std::enable_shared_from_this<Stream> {
     const std::string& replica() const override { return name; }
+    const std::string& pool() const override { return pool_name; }
     void Prepare() override { ++owner->num_prepared; }
     void Deliver(const EncodeTarget& target) override {
       owner->targets.push_back(target);
@@ -111,6 +112,7 @@ class FakeVision final : public VisionUpstream {
     void Cancel() override { ++owner->num_cancelled; }
     FakeVision* owner = nullptr;
     ImageSink sink;
+    std::string pool_name;
     std::string name;
   };
 

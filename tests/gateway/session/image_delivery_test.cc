@@ -121,6 +121,15 @@ TEST_F(ImageDeliveryTest, FromIdleANeedOpensANewStreamAndDeliversThere) {
   EXPECT_EQ(image_.state(), State::kKeyed);
 }
 
+// Replicas with other weights give other embeddings, under another key.
+TEST_F(ImageDeliveryTest, AKnownImageGoesOnInItsPool) {
+  Reach(State::kIdle);
+  EXPECT_EQ(vision_.requests[0].pool, "");
+  image_.Need(Target("lm:1"));
+  ASSERT_EQ(vision_.requests.size(), 2u);
+  EXPECT_EQ(vision_.requests[1].pool, "model/bf16/cpu");
+}
+
 TEST_F(ImageDeliveryTest, FirstTokenClosesStreams) {
   Reach(State::kKeyed);
   image_.OnFirstToken(true);

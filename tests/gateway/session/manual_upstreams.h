@@ -45,12 +45,14 @@ class ManualThread final : public SessionThread {
 
 struct ManualImageStream final : ImageStream {
   const std::string& replica() const override { return name; }
+  const std::string& pool() const override { return pool_name; }
   void Prepare() override { ++num_prepared; }
   void Deliver(const EncodeTarget& target) override { targets.push_back(target); }
   void Close() override { ++num_closed; }
   void Cancel() override { ++num_cancelled; }
 
   std::string name;
+  std::string pool_name = "model/bf16/cpu";
   ImageSink sink;
   std::vector<EncodeTarget> targets;
   int num_prepared = 0;
