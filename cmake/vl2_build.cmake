@@ -95,7 +95,7 @@ endfunction()
 # exits with 77 where it lacks something.
 function(vl2_python_test name label timeout python script)
   add_test(NAME ${name} COMMAND ${python} ${CMAKE_CURRENT_SOURCE_DIR}/${script}
-                                ${CMAKE_RUNTIME_OUTPUT_DIRECTORY})
+                                ${CMAKE_RUNTIME_OUTPUT_DIRECTORY} ${ARGN})
   set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT ${timeout} SKIP_RETURN_CODE 77
                        ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
 endfunction()

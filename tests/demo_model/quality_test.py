@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The shipped demo model, asked through the gateway, still answers as well as when it was shipped.
 
-   quality_test.py BIN [MODEL]
+   quality_test.py BIN [--weights=auto|int8|int4] [MODEL]
 
 data/questions.json holds pictures, questions, right answers, and how many have to be right: what
 the model reached when it was trained, less what rounding may turn. Exit status 77 (skipped) where
@@ -29,15 +29,16 @@ def ask(services, picture, question):
 
 
 def main():
-    model = sys.argv[2] if len(sys.argv) > 2 else os.path.join(
-        os.path.dirname(TESTS), "models", "demo")
+    weights = [each for each in sys.argv[2:] if each.startswith("--weights=")]
+    models = [each for each in sys.argv[2:] if each not in weights]
+    model = models[0] if models else os.path.join(os.path.dirname(TESTS), "models", "demo")
     path = os.path.join(DATA, "questions.json")
     if not os.path.exists(os.path.join(model, "config.json")) or not os.path.exists(path):
         print("skipped: no demo model at " + model)
         return 77
     with open(path) as file:
         data = json.load(file)
-    services = cluster.Cluster(sys.argv[1], model=model)
+    services = cluster.Cluster(sys.argv[1], model=model, lm_flags=weights, vision_flags=weights)
     right = 0
     try:
         for entry in data["questions"]:

@@ -17,16 +17,18 @@
 #include "runtime/base/status.h"
 #include "runtime/base/usage.h"
 #include "runtime/checkpoint/checkpoint.h"
+#include "runtime/nn/weight_policy.h"
 #include "runtime/ops/make_ops.h"
 #include "text/chat_template.h"
 #include "text/incremental_detokenizer.h"
 #include "text/tokenizer.h"
+#include "tools/pictures/encode_picture.h"
 #include "tools/run_once/printing_sink.h"
 #include "vision_service/image/preprocess.h"
-#include "vision_service/model/tile_assembler.h"
 #include "vision_service/model/vision_encoder.h"
 
 ABSL_FLAG(std::string, model, "", "Folder of a DeepSeek-VL2 checkpoint.");
+ABSL_FLAG(std::string, weights, "auto", "As lm_service's: auto, bf16, f32, int8 or int4.");
 ABSL_FLAG(std::vector<std::string>, image, {}, "Pictures, separated by commas; may be left out.");
 ABSL_FLAG(std::string, prompt, "", "The question.");
 ABSL_FLAG(std::string, system, "", "A system message; may be left out.");
@@ -75,7 +77,8 @@ struct Loaded {
 absl::StatusOr<Loaded> Load(const std::string& dir) {
   const auto begin = Clock::now();
   Loaded loaded;
-  VL2_ASSIGN_OR_RETURN(loaded.checkpoint, Checkpoint::Open(dir));
+  VL2_ASSIGN_OR_RETURN(const WeightChoice weights, ParseWeights(absl::GetFlag(FLAGS_weights)));
+  VL2_ASSIGN_OR_RETURN(loaded.checkpoint, Checkpoint::Open(dir, weights.type));
   VL2_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(dir));
   loaded.tokenizer = std::make_unique<Tokenizer>(std::move(tokenizer));
   VL2_ASSIGN_OR_RETURN(const Json processor, ParseJsonFile(dir + "/processor_config.json"));
@@ -89,59 +92,25 @@ absl::StatusOr<Loaded> Load(const std::string& dir) {
       std::fprintf(stderr, "\rload       %.2f GB", static_cast<double>(bytes) / 1e9);
     }
   };
-  loaded.vision = VisionEncoder::Load(*loaded.checkpoint, *loaded.ops, progress);
-  loaded.language = LanguageModel::Load(*loaded.checkpoint, *loaded.ops, progress);
+  loaded.vision = VisionEncoder::Load(*loaded.checkpoint, *loaded.ops, progress, weights.policy);
+  loaded.language = LanguageModel::Load(*loaded.checkpoint, *loaded.ops, progress, weights.policy);
   if (isatty(STDERR_FILENO)) std::fprintf(stderr, "\r");
   Note("load",
        Cat(Fixed(MillisecondsSince(begin) / 1000), " s, ", loaded.pool->num_threads(), " threads"));
   return loaded;
 }
 
-struct EncodedImage {
-  std::unique_ptr<TileAssembler> assembler;
-};
-
-absl::StatusOr<EncodedImage> EncodeImage(Loaded& loaded, const std::string& path, bool cropping) {
-  const ImagePreprocessor preprocessor(loaded.processor);
-  VL2_ASSIGN_OR_RETURN(const std::string bytes,
-                       ReadFile(path, preprocessor.decoder().limits().max_bytes));
-  auto begin = Clock::now();
-  auto image = preprocessor.decoder().Decode(bytes, DecodePolicy::Serving());
-  if (!image.ok()) return Annotate(image.status(), path);
-  const double decode_ms = MillisecondsSince(begin);
-  const Size size = image->size();
-
-  begin = Clock::now();
-  VL2_ASSIGN_OR_RETURN(TileStream stream,
-                       preprocessor.Tiles(*std::move(image), Tiling::Published(cropping)));
-  const TilePlan plan = stream.plan();
-  std::vector<Tile> tiles;
-  for (std::vector<Tile> part = stream.Next(); !part.empty(); part = stream.Next()) {
-    for (Tile& tile : part) tiles.push_back(std::move(tile));
-  }
-  const double tiling_ms = MillisecondsSince(begin);
-
-  begin = Clock::now();
-  EncodedImage encoded;
-  encoded.assembler = std::make_unique<TileAssembler>(
-      plan.tiles_wide, plan.tiles_high, loaded.checkpoint->config().tile_side(),
-      loaded.vision->image_newline(), loaded.vision->view_seperator());
-  const PixelNormalizer normalizer = loaded.processor.normalizer();
-  GrowingMatrix memory(loaded.ops->device());
-  GrowingHostMatrix host_memory;
-  const Matrix out = memory.Resize(loaded.vision->embeddings_per_tile(), loaded.vision->hidden());
-  for (size_t i = 0; i < tiles.size(); ++i) {
-    const uint8_t* const tile = tiles[i].data();
-    loaded.vision->Encode(std::span(&tile, 1), normalizer.table(), out);
-    encoded.assembler->AddTile(static_cast<int64_t>(i), ToHost(ConstMatrix(out), host_memory));
-  }
-  const double encode_ms = MillisecondsSince(begin);
-  const auto num_tiles = static_cast<double>(tiles.size());
-  Note("image", Cat(path, " ", size, ", ", plan.tiles_wide, " x ", plan.tiles_high,
+absl::StatusOr<EncodedPicture> EncodeImage(Loaded& loaded, const std::string& path, bool cropping) {
+  VL2_ASSIGN_OR_RETURN(EncodedPicture encoded,
+                       EncodePicture(loaded.processor, *loaded.vision, path, cropping));
+  const TilePlan& plan = encoded.plan;
+  const auto num_tiles = static_cast<double>(encoded.assembler->num_tiles());
+  Note("image", Cat(path, " ", encoded.size, ", ", plan.tiles_wide, " x ", plan.tiles_high,
                     " tiles and a global view, ", plan.num_embeddings, " embeddings"));
-  Note("decode", Fixed(decode_ms) + " ms");
-  Note("tiling", Fixed(tiling_ms) + " ms");
-  Note("encode", Cat(Fixed(encode_ms), " ms, ", Fixed(encode_ms / num_tiles), " ms a tile"));
+  Note("decode", Fixed(encoded.decode_ms) + " ms");
+  Note("tiling", Fixed(encoded.tiling_ms) + " ms");
+  Note("encode",
+       Cat(Fixed(encoded.encode_ms), " ms, ", Fixed(encoded.encode_ms / num_tiles), " ms a tile"));
   return encoded;
 }
 
@@ -158,7 +127,7 @@ absl::StatusOr<Prompt> RenderPrompt(const Tokenizer& tokenizer, size_t num_image
 }
 
 GenerateRequest MakeRequest(const Loaded& loaded, const Prompt& prompt,
-                            const std::vector<EncodedImage>& images) {
+                            const std::vector<EncodedPicture>& images) {
   GenerateRequest request;
   request.request_id = "run_once";
   for (const auto& segment : prompt.segments) {
@@ -181,7 +150,7 @@ GenerateRequest MakeRequest(const Loaded& loaded, const Prompt& prompt,
 }
 
 absl::Status Generate(Loaded& loaded, const GenerateRequest& request,
-                      const std::vector<EncodedImage>& images) {
+                      const std::vector<EncodedPicture>& images) {
   const int64_t context = loaded.language->config().max_position_embeddings;
   EngineOptions options;
   options.scheduler.num_blocks = BlocksFor(context) + 1;
@@ -215,9 +184,9 @@ absl::Status Run() {
   if (absl::GetFlag(FLAGS_model).empty()) return InvalidArgument("--model is needed, see --help");
   VL2_ASSIGN_OR_RETURN(Loaded loaded, Load(absl::GetFlag(FLAGS_model)));
   const std::vector<std::string> paths = absl::GetFlag(FLAGS_image);
-  std::vector<EncodedImage> images;
+  std::vector<EncodedPicture> images;
   for (const std::string& path : paths) {
-    VL2_ASSIGN_OR_RETURN(EncodedImage image, EncodeImage(loaded, path, paths.size() <= 2));
+    VL2_ASSIGN_OR_RETURN(EncodedPicture image, EncodeImage(loaded, path, paths.size() <= 2));
     images.push_back(std::move(image));
   }
   VL2_ASSIGN_OR_RETURN(const Prompt prompt, RenderPrompt(*loaded.tokenizer, images.size()));

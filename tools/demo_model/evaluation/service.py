@@ -19,8 +19,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(
 class Services:
     """The three services on free ports, stopped at the end of the `with`."""
 
-    def __init__(self, model: str, bin_folder: str):
-        self.model, self.bin = model, bin_folder
+    def __init__(self, model: str, bin_folder: str, weights: str = "auto"):
+        self.model, self.bin, self.weights = model, bin_folder, weights
         self.folder = tempfile.TemporaryDirectory(prefix="vl2demo")
         self.running: List[subprocess.Popen] = []
 
@@ -41,9 +41,10 @@ class Services:
 
     def __enter__(self) -> str:
         any_port, metrics = "127.0.0.1:0", "--metrics_listen=127.0.0.1:0"
-        lm = self._start("lm_service", "--listen=" + any_port, metrics)[2]
+        weights = "--weights=" + self.weights
+        lm = self._start("lm_service", "--listen=" + any_port, metrics, weights)[2]
         vision = self._start("vision_service", "--listen=" + any_port, metrics,
-                             "--lm_allow=" + lm)[2]
+                             "--lm_allow=" + lm, weights)[2]
         http_address = self._start("gateway", "--lm=" + lm, "--vision=" + vision,
                                    "--http_listen=" + any_port, "--grpc_listen=" + any_port,
                                    metrics)[2]
