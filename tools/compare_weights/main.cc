@@ -114,8 +114,8 @@ class Model {
       LogSoftmax(std::span(outputs.log_probs).subspan(row * vocab, vocab));
     }
     outputs.hidden = std::move(tap.layers);
-    for (const EncodedPicture& picture : input.pictures) {
-      const ConstHostMatrix values = picture.assembler->embeddings();
+    for (const auto& picture : input.pictures) {
+      const ConstHostMatrix values = picture->assembler->embeddings();
       outputs.embeddings.insert(outputs.embeddings.end(), values.data,
                                 values.data + values.rows * values.cols);
     }
@@ -125,7 +125,7 @@ class Model {
  private:
   struct Input {
     std::vector<int32_t> ids;
-    std::vector<EncodedPicture> pictures;
+    std::vector<std::shared_ptr<const EncodedPicture>> pictures;
     std::vector<std::pair<int64_t, size_t>> places;  // position of a picture's first embedding
   };
 
@@ -167,12 +167,23 @@ class Model {
     for (float& logit : logits) logit = static_cast<float>(logit - shift);
   }
 
+  // Questions about one picture often follow each other: the last one is kept.
+  absl::StatusOr<std::shared_ptr<const EncodedPicture>> Encode(const std::string& path,
+                                                               bool cropping) {
+    if (const std::string key = Cat(path, cropping ? "" : " whole"); key != last_path_) {
+      VL2_ASSIGN_OR_RETURN(EncodedPicture picture,
+                           EncodePicture(processor_, *vision_, path, cropping));
+      last_picture_ = std::make_shared<const EncodedPicture>(std::move(picture));
+      last_path_ = key;
+    }
+    return last_picture_;
+  }
+
   absl::StatusOr<Input> Prepare(const Question& question) {
     Input input;
     for (const std::string& path : question.images) {
-      VL2_ASSIGN_OR_RETURN(EncodedPicture picture,
-                           EncodePicture(processor_, *vision_, path, question.images.size() <= 2));
-      input.pictures.push_back(std::move(picture));
+      VL2_ASSIGN_OR_RETURN(input.pictures.emplace_back(),
+                           Encode(path, question.images.size() <= 2));
     }
     ChatMessage user = {ChatRole::kUser, {}};
     for (size_t i = 0; i < question.images.size(); ++i) user.parts.push_back(ContentPart::Image());
@@ -183,7 +194,7 @@ class Model {
         const auto index = static_cast<size_t>(slot->image_index);
         input.places.emplace_back(static_cast<int64_t>(input.ids.size()), index);
         input.ids.insert(input.ids.end(),
-                         static_cast<size_t>(input.pictures[index].assembler->num_embeddings()),
+                         static_cast<size_t>(input.pictures[index]->assembler->num_embeddings()),
                          tokenizer_->control_ids().image);
       } else {
         const auto& ids = std::get<Prompt::TokenIds>(segment);
@@ -216,7 +227,7 @@ class Model {
     language_->Embed(*batch, x);
     if (first == 0) {
       for (const auto& [position, index] : input.places) {
-        const ConstHostMatrix values = input.pictures[index].assembler->embeddings();
+        const ConstHostMatrix values = input.pictures[index]->assembler->embeddings();
         ops_->WriteRows({.values = values, .out = x.Rows(position, values.rows)});
       }
     }
@@ -239,6 +250,8 @@ class Model {
   std::unique_ptr<Ops> ops_;
   std::unique_ptr<VisionEncoder> vision_;
   std::unique_ptr<LanguageModel> language_;
+  std::string last_path_;
+  std::shared_ptr<const EncodedPicture> last_picture_;
 };
 
 struct Error {

@@ -24,8 +24,8 @@ absl::Status OutOfOrder(const char* what) {
   return absl::FailedPreconditionError(Cat("messages out of order: ", what));
 }
 
-// What embeddings are computed with. The same model with rounded weights gives others; as stored, the
-// model's id says it all.
+// What embeddings are computed with. The same model with rounded weights gives others; as stored,
+// the model's id says it all.
 std::string ModelAndWeights(const v1::ModelInfo& info) {
   const bool rounded = info.weight_dtype() == "int8" || info.weight_dtype() == "int4";
   return rounded ? Cat(info.model_id(), "/", info.weight_dtype()) : info.model_id();
