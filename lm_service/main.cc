@@ -13,7 +13,6 @@
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/checkpoint/checkpoint.h"
-#include "runtime/nn/weight_policy.h"
 #include "runtime/ops/cpu/cpu_target.h"
 #include "runtime/ops/make_ops.h"
 #include "runtime/rpc/caller_rule.h"
@@ -26,6 +25,7 @@
 #include "runtime/rpc/tls_flags.h"
 #include "runtime/rpc/tls_identity.h"
 #include "runtime/rpc/trace_flags.h"
+#include "runtime/weight_format/weight_policy.h"
 #include "text/tokenizer.h"
 
 ABSL_FLAG(std::string, model, "", "Folder of a DeepSeek-VL2 checkpoint.");
@@ -153,6 +153,7 @@ absl::Status Run(TerminationSignal& signal) {
   VL2_ASSIGN_OR_RETURN(const auto tracer, StartTracer("language", port));
   VL2_ASSIGN_OR_RETURN(const auto checkpoint,
                        Checkpoint::Open(options.model, options.weights.type));
+  VL2_ASSIGN_OR_RETURN(options.weights, Reconcile(options.weights, checkpoint->packed()));
   VL2_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::Load(options.model));
   ThreadPool pool(options.threads > 0 ? options.threads : UsableCores());
   port.SetThreads(pool.num_threads());

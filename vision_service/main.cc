@@ -11,7 +11,6 @@
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/checkpoint/checkpoint.h"
-#include "runtime/nn/weight_policy.h"
 #include "runtime/ops/cpu/cpu_target.h"
 #include "runtime/ops/make_ops.h"
 #include "runtime/rpc/caller_rule.h"
@@ -24,6 +23,7 @@
 #include "runtime/rpc/tls_flags.h"
 #include "runtime/rpc/tls_identity.h"
 #include "runtime/rpc/trace_flags.h"
+#include "runtime/weight_format/weight_policy.h"
 #include "vision_service/engine/vision_engine.h"
 #include "vision_service/service/vision_service.h"
 
@@ -169,6 +169,7 @@ absl::Status Run(TerminationSignal& signal) {
   VL2_ASSIGN_OR_RETURN(const auto peers, PeerAllowList::Make(options.peers));
   VL2_ASSIGN_OR_RETURN(const auto checkpoint,
                        Checkpoint::Open(options.model, options.weights.type));
+  VL2_ASSIGN_OR_RETURN(options.weights, Reconcile(options.weights, checkpoint->packed()));
   VL2_ASSIGN_OR_RETURN(const Json processor_json,
                        ParseJsonFile(options.model + "/processor_config.json"));
   VL2_ASSIGN_OR_RETURN(const ImageProcessorConfig processor,

@@ -21,18 +21,15 @@ DecoderLayer DecoderLayer::Load(const LanguageConfig& config, int64_t index, Wei
   if (!config.use_mla) {
     layer.joined_ = loader.JoinedLinear({{attention + ".q_proj", bias},
                                          {attention + ".k_proj", bias},
-                                         {attention + ".v_proj", bias}},
-                                        TensorKind::kAttention);
+                                         {attention + ".v_proj", bias}});
   } else {
     const std::string kv_a = attention + ".kv_a_proj_with_mqa";
     if (config.q_lora_rank) {
-      layer.joined_ = loader.JoinedLinear({{attention + ".q_a_proj", bias}, {kv_a, bias}},
-                                          TensorKind::kAttention);
+      layer.joined_ = loader.JoinedLinear({{attention + ".q_a_proj", bias}, {kv_a, bias}});
       layer.q_a_norm_ = loader.RmsNorm(attention + ".q_a_layernorm", kLatentNormEps);
-      layer.q_b_ = loader.Linear(attention + ".q_b_proj", false, TensorKind::kAttention);
+      layer.q_b_ = loader.Linear(attention + ".q_b_proj", false);
     } else {
-      layer.joined_ = loader.JoinedLinear({{attention + ".q_proj", false}, {kv_a, bias}},
-                                          TensorKind::kAttention);
+      layer.joined_ = loader.JoinedLinear({{attention + ".q_proj", false}, {kv_a, bias}});
     }
     layer.kv_a_norm_ = loader.RmsNorm(attention + ".kv_a_layernorm", kLatentNormEps);
     layer.kv_b_ =
@@ -42,7 +39,7 @@ DecoderLayer DecoderLayer::Load(const LanguageConfig& config, int64_t index, Wei
                                                  .qk_rope_head_dim = config.qk_rope_head_dim,
                                                  .v_head_dim = config.v_head_dim});
   }
-  layer.o_ = loader.Linear(attention + ".o_proj", bias, TensorKind::kAttention);
+  layer.o_ = loader.Linear(attention + ".o_proj", bias);
   if (!config.IsMoeLayer(index)) {
     layer.mlp_ = loader.Mlp(name + ".mlp");
     return layer;

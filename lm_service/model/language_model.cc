@@ -40,10 +40,9 @@ std::unique_ptr<LanguageModel> LanguageModel::Load(const Checkpoint& checkpoint,
     model->layers_.push_back(DecoderLayer::Load(config, i, loader));
   }
   model->norm_ = loader.RmsNorm("language.model.norm", config.rms_norm_eps);
-  model->lm_head_ =
-      config.tie_word_embeddings
-          ? loader.TableAsLinear(table, TensorKind::kLmHead)
-          : std::move(loader.Linear("language.lm_head", false, TensorKind::kLmHead).weight);
+  model->lm_head_ = config.tie_word_embeddings
+                        ? loader.TableAsLinear(table, "language.lm_head.weight")
+                        : std::move(loader.Linear("language.lm_head", false).weight);
   return model;
 }
 

@@ -44,6 +44,18 @@ absl::StatusOr<std::map<std::string, std::string>> ParseIndex(const Json& json,
   return index;
 }
 
+// A packed tensor's name says its format: "X.weight.w4a8" is X.weight.
+std::pair<std::string, WeightFormat> FormatOfName(const std::string& name) {
+  for (const WeightFormat format :
+       {WeightFormat::kW7A8, WeightFormat::kW8A16, WeightFormat::kW4A8}) {
+    const std::string suffix = Cat(".weight.", Name(format));
+    if (name.ends_with(suffix)) {
+      return {name.substr(0, name.size() - Name(format).size() - 1), format};
+    }
+  }
+  return {name, WeightFormat::kAsStored};
+}
+
 void WarnOfUnknownKeys(std::vector<std::string> keys, const std::vector<std::string>& more) {
   keys.insert(keys.end(), more.begin(), more.end());
   if (keys.empty()) return;
@@ -97,7 +109,8 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& 
   checkpoint->dir_ = dir;
   checkpoint->weights_ = weights;
   const std::string config_path = dir + "/config.json";
-  VL2_ASSIGN_OR_RETURN(const Json config, ParseJsonFile(config_path));
+  VL2_ASSIGN_OR_RETURN(Json config, ParseJsonFile(config_path));
+  VL2_RETURN_IF_ERROR(checkpoint->ReadQuantization(config, config_path));
   VL2_ASSIGN_OR_RETURN(checkpoint->config_, ParseModelConfig(config, config_path));
   const std::string processor_path = dir + "/processor_config.json";
   VL2_ASSIGN_OR_RETURN(const Json processor, ParseJsonFile(processor_path));
@@ -119,6 +132,40 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& 
   VL2_RETURN_IF_ERROR(checkpoint->OpenShards());
   VL2_RETURN_IF_ERROR(checkpoint->CheckTensors());
   return checkpoint;
+}
+
+// Takes a quantization_config of ours out of `config`; others stay and are refused with the rest.
+absl::Status Checkpoint::ReadQuantization(Json& config, const std::string& path) {
+  if (!config.is_object()) return absl::OkStatus();
+  const auto it = config.find("quantization_config");
+  if (it == config.end() || !it->is_object() ||
+      it->value("quant_method", Json()) != Json(kQuantMethod)) {
+    return absl::OkStatus();
+  }
+  const std::string context = path + ".quantization_config";
+  const JsonFields fields(*it, context);
+  VL2_ASSIGN_OR_RETURN(const std::string weights, fields.String("weights", std::nullopt));
+  VL2_ASSIGN_OR_RETURN(const WeightChoice choice, ParseWeights(weights));
+  if (choice.policy == WeightPolicy::kAsStored) {
+    return InvalidArgument(context, ".weights: \"", weights, "\" is not one of int8, int4");
+  }
+  const Json layout = it->value("layout", Json());
+  if (layout != Json(kQuantLayout)) {
+    return InvalidArgument(context, ".layout: ", layout.dump(), " is not known, only ",
+                           kQuantLayout, ": written by another version of tools/quantize");
+  }
+  VL2_ASSIGN_OR_RETURN(source_model_id_, fields.String("source_model_id", std::nullopt));
+  if (source_model_id_.size() > 100 ||
+      source_model_id_.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") !=
+          std::string::npos) {
+    return InvalidArgument(context, ".source_model_id: is no model id");
+  }
+  if (weights_ == WeightType::kF32) {
+    return InvalidArgument(path, ": the weights are ", weights, ", --weights is f32");
+  }
+  packed_ = choice.policy;
+  config.erase(it);
+  return absl::OkStatus();
 }
 
 absl::Status Checkpoint::OpenShards() {
@@ -152,13 +199,17 @@ absl::Status Checkpoint::OpenShards() {
             path, ": tensor \"", name, "\" is here, but ", kIndexFile,
             listed == index.end() ? " does not list it" : " puts it into " + listed->second);
       }
-      tensors_[name] = {file.get(), file->Find(name).value()};
+      const auto [logical, format] = FormatOfName(name);
+      if (!tensors_.try_emplace(logical, Location{file.get(), file->Find(name).value(), format})
+               .second) {
+        return InvalidArgument(path, ": tensor \"", logical, "\" is there twice");
+      }
     }
     by_name[shard] = file.get();
     files_.push_back(std::move(file));
   }
   for (const auto& [name, shard] : index) {
-    if (!tensors_.contains(name)) {
+    if (!tensors_.contains(FormatOfName(name).first)) {
       return InvalidArgument(dir_, "/", shard, ": tensor \"", name, "\" is missing, ", kIndexFile,
                              " puts it here");
     }
@@ -166,7 +217,7 @@ absl::Status Checkpoint::OpenShards() {
   return absl::OkStatus();
 }
 
-absl::Status Checkpoint::CheckTensors() const {
+absl::Status Checkpoint::CheckTensors() {
   std::set<std::string_view> expected_names;
   const std::vector<TensorSpec> expected = ExpectedTensors(config_);
   for (const TensorSpec& spec : expected) {
@@ -176,7 +227,29 @@ absl::Status Checkpoint::CheckTensors() const {
       return InvalidArgument(dir_, ": tensor \"", spec.name, "\" is missing, expected shape ",
                              spec.shape);
     }
-    const auto& [file, view] = it->second;
+    Location& location = it->second;
+    const SafetensorsFile* const file = location.file;
+    const TensorView& view = location.view;
+    const WeightFormat format = FormatOf(packed_, KindOf(spec.name));
+    if (location.format != format) {
+      return InvalidArgument(file->path(), ": tensor \"", spec.name, "\" is ",
+                             Name(location.format), ", expected ", Name(format), " of weights ",
+                             Name(packed_));
+    }
+    if (format != WeightFormat::kAsStored) {
+      location.matrix = spec.shape;
+      const WeightView matrix(format, spec.shape, view.bytes);
+      const Shape panels = {matrix.num_panels(), PanelBytes(format, spec.shape[1])};
+      if (view.dtype != DType::kU8 || view.shape != panels) {
+        return InvalidArgument(file->path(), ": tensor \"", spec.name, ".", Name(format), "\" is ",
+                               view.shape, " ", Name(view.dtype), ", expected ", panels, " U8");
+      }
+      if (KindOf(spec.name) == TensorKind::kAttention && spec.shape[0] % kSuperblockLanes != 0) {
+        return InvalidArgument(file->path(), ": tensor \"", spec.name, "\" has ", spec.shape[0],
+                               " outputs, packed ones must be a multiple of ", kSuperblockLanes);
+      }
+      continue;
+    }
     if (view.shape != spec.shape) {
       return InvalidArgument(file->path(), ": tensor \"", spec.name, "\" has shape ", view.shape,
                              ", config.json asks for ", spec.shape);
@@ -198,6 +271,14 @@ TensorView Checkpoint::View(std::string_view name) const {
   const auto it = tensors_.find(name);
   VL2_CHECK(it != tensors_.end()) << name;
   return it->second.view;
+}
+
+WeightView Checkpoint::Weight(std::string_view name) const {
+  const auto it = tensors_.find(name);
+  VL2_CHECK(it != tensors_.end()) << name;
+  const Location& location = it->second;
+  if (location.format == WeightFormat::kAsStored) return location.view;
+  return WeightView(location.format, location.matrix, location.view.bytes);
 }
 
 int64_t Checkpoint::NumBytes(std::string_view prefix) const {
@@ -230,6 +311,7 @@ DType Checkpoint::KeptType(std::string_view name) const {
 }
 
 absl::StatusOr<std::string> Checkpoint::ModelId() const {
+  if (!source_model_id_.empty()) return source_model_id_;
   Sha256 sha;
   for (const char* file : {"config.json", "processor_config.json"}) {
     VL2_ASSIGN_OR_RETURN(const Json json, ParseJsonFile(dir_ + "/" + file));

@@ -38,21 +38,26 @@ Tensor WeightLoader::Convert(const std::string& name, DType to) {
   return converted;
 }
 
-TensorView WeightLoader::View(const std::string& name) {
-  const TensorView view = checkpoint_.View(name);
+WeightView WeightLoader::View(const std::string& name) {
+  const WeightView view = checkpoint_.Weight(name);
+  if (view.packed != WeightFormat::kAsStored) return view;
   const DType kept = checkpoint_.KeptType(name);
   if (view.dtype == kept && IsAligned(view)) return view;
   return (copies_[name] = Convert(name, kept)).view();
 }
 
-std::vector<TensorView> WeightLoader::Views(const std::vector<std::string>& names) {
+std::vector<WeightView> WeightLoader::Views(const std::vector<std::string>& names) {
   bool differ = false;
   for (const std::string& name : names) {
     differ |= checkpoint_.KeptType(name) != checkpoint_.KeptType(names[0]);
   }
-  std::vector<TensorView> views;
+  std::vector<WeightView> views;
   for (const std::string& name : names) {
-    views.push_back(differ ? (copies_[name] = Convert(name, DType::kF32)).view() : View(name));
+    if (differ) {
+      views.emplace_back((copies_[name] = Convert(name, DType::kF32)).view());
+    } else {
+      views.push_back(View(name));
+    }
   }
   return views;
 }
@@ -64,11 +69,11 @@ void WeightLoader::Done(const std::string& name) {
   if (progress_) progress_(bytes_);
 }
 
-LinearLayer WeightLoader::Linear(const std::string& name, bool bias, TensorKind kind) {
-  return JoinedLinear({{name, bias}}, kind);
+LinearLayer WeightLoader::Linear(const std::string& name, bool bias) {
+  return JoinedLinear({{name, bias}});
 }
 
-LinearLayer WeightLoader::JoinedLinear(const std::vector<Part>& parts, TensorKind kind) {
+LinearLayer WeightLoader::JoinedLinear(const std::vector<Part>& parts) {
   LinearLayer layer;
   std::vector<std::string> names;
   bool any_bias = false;
@@ -76,8 +81,8 @@ LinearLayer WeightLoader::JoinedLinear(const std::vector<Part>& parts, TensorKin
     names.push_back(part.name + ".weight");
     any_bias |= part.bias;
   }
-  const std::vector<TensorView> views = Views(names);
-  layer.weight = ops_.PackLinear(views, FormatOf(policy_, kind));
+  const std::vector<WeightView> views = Views(names);
+  layer.weight = ops_.PackLinear(views, FormatFor(names[0]));
   std::vector<float> joined;
   for (size_t i = 0; i < parts.size(); ++i) {
     const int64_t num_rows = views[i].shape[0];
@@ -106,11 +111,11 @@ GatedMlp WeightLoader::Mlp(const std::string& name) {
   GatedMlp mlp;
   const std::string gate = name + ".gate_proj.weight";
   const std::string up = name + ".up_proj.weight";
-  const std::vector<TensorView> views = Views({gate, up});
-  mlp.gate_up = ops_.PackGatedLinear(views[0], views[1], FormatOf(policy_, TensorKind::kMlp));
+  const std::vector<WeightView> views = Views({gate, up});
+  mlp.gate_up = ops_.PackGatedLinear(views[0], views[1], FormatFor(gate));
   Done(gate);
   Done(up);
-  mlp.down = Linear(name + ".down_proj", false, TensorKind::kMlp).weight;
+  mlp.down = Linear(name + ".down_proj", false).weight;
   return mlp;
 }
 
@@ -120,10 +125,10 @@ std::unique_ptr<MoeWeight> WeightLoader::Experts(const std::string& name, int64_
     return index < num_experts ? Cat(name, ".experts.", index) : name + ".shared_experts";
   };
   const auto width = [&](int64_t index) {
-    return checkpoint_.View(prefix(index) + ".gate_proj.weight").shape[0];
+    return checkpoint_.Weight(prefix(index) + ".gate_proj.weight").shape[0];
   };
   MoeWeight::Dims dims = {.num_experts = num_experts, .width = width(0)};
-  dims.hidden = checkpoint_.View(prefix(0) + ".gate_proj.weight").shape[1];
+  dims.hidden = checkpoint_.Weight(prefix(0) + ".gate_proj.weight").shape[1];
   if (shared) dims.shared_width = width(num_experts);
   std::vector<std::string> used;
   const auto release = [&] {
@@ -135,10 +140,10 @@ std::unique_ptr<MoeWeight> WeightLoader::Experts(const std::string& name, int64_
     for (const char* part : {".gate_proj.weight", ".up_proj.weight", ".down_proj.weight"}) {
       used.push_back(prefix(index) + part);
     }
-    const std::vector<TensorView> gate_up = Views({used[0], used[1]});
+    const std::vector<WeightView> gate_up = Views({used[0], used[1]});
     return ExpertTensors{.gate = gate_up[0], .up = gate_up[1], .down = View(used[2])};
   };
-  auto weight = ops_.PackExperts(dims, load, FormatOf(policy_, TensorKind::kMlp));
+  auto weight = ops_.PackExperts(dims, load, FormatFor(prefix(0) + ".gate_proj.weight"));
   release();
   return weight;
 }
@@ -189,8 +194,8 @@ DeviceTensor WeightLoader::Table(const std::string& name) {
 }
 
 std::unique_ptr<LinearWeight> WeightLoader::TableAsLinear(const std::string& name,
-                                                          TensorKind kind) {
-  auto weight = ops_.PackLinear(View(name), FormatOf(policy_, kind));
+                                                          const std::string& as) {
+  auto weight = ops_.PackLinear(View(name), FormatFor(as));
   copies_.erase(name);
   checkpoint_.Release(name);
   return weight;

@@ -16,8 +16,8 @@
 
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/nn/layers.h"
-#include "runtime/nn/weight_policy.h"
 #include "runtime/ops/ops.h"
+#include "runtime/weight_format/weight_policy.h"
 
 namespace vl2 {
 
@@ -33,14 +33,14 @@ class WeightLoader {
   WeightLoader& operator=(const WeightLoader&) = delete;
 
   // A linear layer: `name`.weight, and `name`.bias where the checkpoint has one expected.
-  LinearLayer Linear(const std::string& name, bool bias, TensorKind kind = TensorKind::kOther);
+  LinearLayer Linear(const std::string& name, bool bias);
   // Several linear layers of the same input, joined along their outputs. Where only some have a
   // bias, the others' part is zero.
   struct Part {
     std::string name;
     bool bias = false;
   };
-  LinearLayer JoinedLinear(const std::vector<Part>& parts, TensorKind kind);
+  LinearLayer JoinedLinear(const std::vector<Part>& parts);
   // A convolution whose stride is its size, as the product of its flattened patches.
   LinearLayer PatchLinear(const std::string& name);
 
@@ -57,17 +57,19 @@ class WeightLoader {
   DeviceTensor Vector(const std::string& name, const Shape& shape);
   // On the device, in the type it is kept in.
   DeviceTensor Table(const std::string& name);
-  // `name` as a linear layer's weight, which it is too where embeddings are tied.
-  std::unique_ptr<LinearWeight> TableAsLinear(const std::string& name, TensorKind kind);
+  // `name` as a linear layer's weight, which it is too where embeddings are tied; kept as `as`
+  // would be.
+  std::unique_ptr<LinearWeight> TableAsLinear(const std::string& name, const std::string& as);
 
  private:
   // The tensor's view in the type it is kept in; of a copy where the file's is misaligned or of
-  // another type, valid until Done(name).
-  TensorView View(const std::string& name);
+  // another type, valid until Done(name). A matrix may be packed already.
+  WeightView View(const std::string& name);
   // All in one type: float32, which holds every other exactly, where they differ.
-  std::vector<TensorView> Views(const std::vector<std::string>& names);
+  std::vector<WeightView> Views(const std::vector<std::string>& names);
   Tensor Convert(const std::string& name, DType to);
   void Done(const std::string& name);
+  WeightFormat FormatFor(const std::string& name) const { return FormatOf(policy_, KindOf(name)); }
   DeviceTensor Upload(const std::vector<float>& values, const Shape& shape);
 
   const Checkpoint& checkpoint_;

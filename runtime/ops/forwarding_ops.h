@@ -25,11 +25,11 @@ class ForwardingOps : public Ops {
   // Of operations that have one, `out` is what was written; else it is empty.
   virtual void After(Matrix out) {}
 
-  std::unique_ptr<LinearWeight> DoPackLinear(std::span<const TensorView> parts,
+  std::unique_ptr<LinearWeight> DoPackLinear(std::span<const WeightView> parts,
                                              WeightFormat format) final {
     return inner_->PackLinear(parts, format);
   }
-  std::unique_ptr<GatedLinearWeight> DoPackGatedLinear(const TensorView& gate, const TensorView& up,
+  std::unique_ptr<GatedLinearWeight> DoPackGatedLinear(const WeightView& gate, const WeightView& up,
                                                        WeightFormat format) final {
     return inner_->PackGatedLinear(gate, up, format);
   }

@@ -13,9 +13,10 @@
 #include <functional>
 
 #include "runtime/ops/linear.h"
-#include "runtime/ops/weight_format/weight_format.h"
 #include "runtime/tensor/matrix.h"
 #include "runtime/tensor/tensor.h"
+#include "runtime/weight_format/weight_format.h"
+#include "runtime/weight_format/weight_view.h"
 
 namespace vl2 {
 
@@ -40,9 +41,9 @@ class MoeWeight {
 
 // One expert's matrices, in the host's memory.
 struct ExpertTensors {
-  TensorView gate;  // [width, hidden]
-  TensorView up;    // [width, hidden], the type of gate
-  TensorView down;  // [hidden, width]
+  WeightView gate;  // [width, hidden]
+  WeightView up;    // [width, hidden], the type and format of gate
+  WeightView down;  // [hidden, width]
 };
 
 // Gives expert `index`; after the routed ones, index num_experts stands for the shared experts. The

@@ -11,9 +11,11 @@ void CheckHostMatrix(const char* name, const MatrixView<T>& matrix, int64_t rows
       << ", expected [" << rows << ", " << cols << "]";
 }
 
-void CheckWeight(const char* name, const TensorView& weight) {
+void CheckWeight(const char* name, const WeightView& weight) {
   VL2_CHECK(weight.shape.rank() == 2 && weight.bytes != nullptr &&
-            (weight.dtype == DType::kBF16 || weight.dtype == DType::kF32))
+            (weight.packed != WeightFormat::kAsStored
+                 ? weight.dtype == DType::kU8
+                 : weight.dtype == DType::kBF16 || weight.dtype == DType::kF32))
       << name << " is " << weight.shape << " " << Name(weight.dtype);
 }
 
@@ -55,24 +57,30 @@ struct Checks {
 
 }  // namespace
 
-std::unique_ptr<LinearWeight> Ops::PackLinear(std::span<const TensorView> parts,
+std::unique_ptr<LinearWeight> Ops::PackLinear(std::span<const WeightView> parts,
                                               WeightFormat format) {
   VL2_CHECK(!parts.empty());
-  for (const TensorView& part : parts) {
+  for (const WeightView& part : parts) {
     CheckWeight("weight", part);
-    VL2_CHECK(part.shape[1] == parts[0].shape[1] && part.dtype == parts[0].dtype)
+    VL2_CHECK(part.shape[1] == parts[0].shape[1] && part.dtype == parts[0].dtype &&
+              part.packed == parts[0].packed)
         << part.shape << " " << Name(part.dtype) << " joined with " << parts[0].shape << " "
         << Name(parts[0].dtype);
   }
-  return DoPackLinear(parts, format);
+  if (parts[0].packed == WeightFormat::kAsStored) return DoPackLinear(parts, format);
+  for (const WeightView& part : parts.first(parts.size() - 1)) {
+    VL2_CHECK(part.shape[0] % kSuperblockLanes == 0) << part.shape << " is not of whole panels";
+  }
+  return DoPackLinear(parts, parts[0].packed);
 }
 
-std::unique_ptr<GatedLinearWeight> Ops::PackGatedLinear(const TensorView& gate,
-                                                        const TensorView& up, WeightFormat format) {
+std::unique_ptr<GatedLinearWeight> Ops::PackGatedLinear(const WeightView& gate,
+                                                        const WeightView& up, WeightFormat format) {
   CheckWeight("gate", gate);
   CheckWeight("up", up);
-  VL2_CHECK(gate.shape == up.shape && gate.dtype == up.dtype) << gate.shape << " " << up.shape;
-  return DoPackGatedLinear(gate, up, format);
+  VL2_CHECK(gate.shape == up.shape && gate.dtype == up.dtype && gate.packed == up.packed)
+      << gate.shape << " " << up.shape;
+  return DoPackGatedLinear(gate, up, gate.packed == WeightFormat::kAsStored ? format : gate.packed);
 }
 
 std::unique_ptr<LatentWeight> Ops::PackLatent(const TensorView& kv_b,
@@ -95,6 +103,7 @@ std::unique_ptr<MoeWeight> Ops::PackExperts(const MoeWeight::Dims& dims, const L
     CheckWeight("down", tensors.down);
     VL2_CHECK(tensors.gate.shape == Shape({width, dims.hidden}) &&
               tensors.up.shape == tensors.gate.shape && tensors.up.dtype == tensors.gate.dtype &&
+              tensors.up.packed == tensors.gate.packed &&
               tensors.down.shape == Shape({dims.hidden, width}))
         << "expert " << index << ": gate " << tensors.gate.shape << ", up " << tensors.up.shape
         << ", down " << tensors.down.shape << ", expected width " << width << " of " << dims.hidden;

@@ -38,10 +38,10 @@
 #include "runtime/ops/rotary.h"
 #include "runtime/ops/router.h"
 #include "runtime/ops/space_to_depth.h"
-#include "runtime/ops/weight_format/weight_format.h"
 #include "runtime/tensor/device.h"
 #include "runtime/tensor/device_tensor.h"
 #include "runtime/tensor/tensor.h"
+#include "runtime/weight_format/weight_format.h"
 
 namespace vl2 {
 
@@ -63,16 +63,17 @@ class Ops {
   DeviceTensor Upload(const TensorView& values) { return DeviceTensor(device_, values); }
 
   // Copies weights into the backend's layout, in the format asked for; kAsStored keeps their type
-  // (bfloat16 stays bfloat16, float32 stays float32). Several parts [out_i, in] are joined along
-  // `out`. The views may be released afterwards.
-  std::unique_ptr<LinearWeight> PackLinear(std::span<const TensorView> parts,
+  // (bfloat16 stays bfloat16, float32 stays float32). Weights that are packed already keep their
+  // format, whatever is asked for. Several parts [out_i, in] are joined along `out`; of packed ones
+  // each but the last is whole panels. The views may be released afterwards.
+  std::unique_ptr<LinearWeight> PackLinear(std::span<const WeightView> parts,
                                            WeightFormat format = WeightFormat::kAsStored);
-  std::unique_ptr<LinearWeight> PackLinear(const TensorView& weight,
+  std::unique_ptr<LinearWeight> PackLinear(const WeightView& weight,
                                            WeightFormat format = WeightFormat::kAsStored) {
     return PackLinear(std::span(&weight, 1), format);
   }
-  std::unique_ptr<GatedLinearWeight> PackGatedLinear(const TensorView& gate,  // [out, in]
-                                                     const TensorView& up,    // [out, in]
+  std::unique_ptr<GatedLinearWeight> PackGatedLinear(const WeightView& gate,  // [out, in]
+                                                     const WeightView& up,    // [out, in]
                                                      WeightFormat format = WeightFormat::kAsStored);
   std::unique_ptr<LatentWeight> PackLatent(const TensorView& kv_b,  // [heads·(nope+v), rank]
                                            const LatentWeight::Dims& dims);
@@ -115,10 +116,10 @@ class Ops {
   void SpaceToDepth(const SpaceToDepthArgs& args);
 
  protected:
-  virtual std::unique_ptr<LinearWeight> DoPackLinear(std::span<const TensorView> parts,
+  virtual std::unique_ptr<LinearWeight> DoPackLinear(std::span<const WeightView> parts,
                                                      WeightFormat format) = 0;
-  virtual std::unique_ptr<GatedLinearWeight> DoPackGatedLinear(const TensorView& gate,
-                                                               const TensorView& up,
+  virtual std::unique_ptr<GatedLinearWeight> DoPackGatedLinear(const WeightView& gate,
+                                                               const WeightView& up,
                                                                WeightFormat format) = 0;
   virtual std::unique_ptr<LatentWeight> DoPackLatent(const TensorView& kv_b,
                                                      const LatentWeight::Dims& dims) = 0;

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "runtime/ops/ops.h"
-#include "runtime/ops/weight_format/superblock.h"
+#include "runtime/weight_format/superblock.h"
 #include "tests/cases/random_data.h"
 
 namespace vl2 {

@@ -20,7 +20,7 @@
 #include "runtime/base/status.h"
 #include "runtime/base/usage.h"
 #include "runtime/checkpoint/checkpoint.h"
-#include "runtime/nn/weight_policy.h"
+#include "runtime/weight_format/weight_policy.h"
 #include "runtime/ops/make_ops.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"

@@ -1,136 +1,80 @@
 #include "tools/make_checkpoint/checkpoint_writer.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <vector>
 
+#include "runtime/base/sha256.h"
 #include "runtime/base/status.h"
+#include "runtime/checkpoint/checkpoint.h"
 #include "runtime/checkpoint/config.h"
 #include "runtime/checkpoint/manifest.h"
 #include "tools/make_checkpoint/random_weights.h"
 #include "tools/make_checkpoint/shapes.h"
 #include "tools/make_checkpoint/synthetic_tokenizer.h"
+#include "tools/shard_writer/shard_writer.h"
 
 namespace vl2 {
 namespace {
 
-namespace fs = std::filesystem;
-
 // Values made and written at a time.
 constexpr int64_t kPieceValues = int64_t{1} << 22;
 
-absl::Status WriteText(const std::string& path, const std::string& text) {
-  std::ofstream file(path, std::ios::binary);
-  file << text;
-  file.close();
-  if (!file) return absl::ResourceExhaustedError(Cat(path, ": cannot be written"));
-  return absl::OkStatus();
-}
-
-int64_t NumBytes(const TensorSpec& spec, DType dtype) {
-  return spec.shape.num_elements() * static_cast<int64_t>(SizeOf(dtype));
-}
-
-// Tensors of one file, in order.
-struct Shard {
-  std::string name;
-  std::vector<TensorSpec> tensors;
-  int64_t num_bytes = 0;
-};
-
-std::vector<Shard> SplitShards(const std::vector<TensorSpec>& specs, DType dtype,
-                               int64_t max_bytes) {
-  std::vector<Shard> shards(1);
-  for (const TensorSpec& spec : specs) {
-    const int64_t num_bytes = NumBytes(spec, dtype);
-    if (!shards.back().tensors.empty() && shards.back().num_bytes + num_bytes > max_bytes) {
-      shards.emplace_back();
-    }
-    shards.back().tensors.push_back(spec);
-    shards.back().num_bytes += num_bytes;
-  }
-  for (size_t i = 0; i < shards.size(); ++i) {
-    char name[64];
-    std::snprintf(name, sizeof(name), "model-%05zu-of-%06zu.safetensors", i + 1, shards.size());
-    shards[i].name = name;
-  }
-  return shards;
-}
-
-std::string ShardHeader(const Shard& shard, DType dtype) {
-  Json header = {{"__metadata__", {{"format", "pt"}}}};
-  int64_t offset = 0;
-  for (const TensorSpec& spec : shard.tensors) {
-    Json shape = Json::array();
-    for (int axis = 0; axis < spec.shape.rank(); ++axis) shape.push_back(spec.shape[axis]);
-    const int64_t end = offset + NumBytes(spec, dtype);
-    header[spec.name] = {
-        {"dtype", std::string(Name(dtype))}, {"shape", shape}, {"data_offsets", {offset, end}}};
-    offset = end;
-  }
-  std::string text = header.dump();
-  text.resize((text.size() + 7) / 8 * 8, ' ');
-  return text;
-}
-
-// Makes and writes one tensor.
-class TensorWriter {
+// Makes the values of tensors.
+class ValueSource {
  public:
-  TensorWriter(const RandomCheckpointOptions& options, const ModelConfig& config, ThreadPool& pool)
+  ValueSource(const RandomCheckpointOptions& options, const ModelConfig& config, ThreadPool& pool)
       : options_(options), config_(config), pool_(pool) {}
 
-  void Write(const TensorSpec& spec, std::ofstream& file,
-             const std::function<void(int64_t)>& wrote) {
-    const uint64_t stream = StreamOf(options_.seed, spec.name);
-    const WeightDistribution distribution = DistributionOf(spec, config_);
-    const int64_t count = spec.shape.num_elements();
-    for (int64_t first = 0; first < count; first += kPieceValues) {
-      const int64_t piece = std::min(kPieceValues, count - first);
-      values_.resize(static_cast<size_t>(piece));
-      constexpr int64_t kUnit = 1 << 16;
-      pool_.ParallelFor((piece + kUnit - 1) / kUnit, [&](int64_t unit, int) {
-        const auto begin = static_cast<size_t>(unit * kUnit);
-        const size_t size = std::min<size_t>(kUnit, values_.size() - begin);
-        FillRandom(stream, first + unit * kUnit, distribution,
-                   std::span(values_).subspan(begin, size));
-      });
-      if (options_.dtype == DType::kF32) {
-        // Values that bfloat16 holds too: both precisions of one seed are the same model.
-        for (float& value : values_) value = ToFloat(ToBFloat16(value));
-        file.write(reinterpret_cast<const char*>(values_.data()), piece * 4);
-      } else {
-        rounded_.resize(values_.size());
-        std::transform(values_.begin(), values_.end(), rounded_.begin(), ToBFloat16);
-        file.write(reinterpret_cast<const char*>(rounded_.data()), piece * 2);
-      }
-      wrote(piece * static_cast<int64_t>(SizeOf(options_.dtype)));
-    }
+  // The tensor as stored, in options.dtype.
+  OutTensor Stored(const TensorSpec& spec) {
+    return {spec.name, options_.dtype, spec.shape, [this, spec](const OutTensor::Put& put) {
+              const int64_t count = spec.shape.num_elements();
+              std::vector<std::byte> piece;
+              for (int64_t first = 0; first < count; first += kPieceValues) {
+                const int64_t num_values = std::min(kPieceValues, count - first);
+                const auto num_bytes = num_values * static_cast<int64_t>(SizeOf(options_.dtype));
+                piece.resize(static_cast<size_t>(num_bytes));
+                Fill(spec, first, num_values, piece.data());
+                put(piece.data(), num_bytes);
+              }
+            }};
+  }
+  // A matrix, packed.
+  OutTensor Packed(const TensorSpec& spec, WeightFormat format) {
+    return PackedTensor(spec.name, spec.shape, format, options_.dtype, pool_,
+                        [this, spec](int64_t first_row, int64_t num_rows, std::byte* rows) {
+                          Fill(spec, first_row * spec.shape[1], num_rows * spec.shape[1], rows);
+                        });
   }
 
  private:
+  // Values [first, first + count) of a tensor, in options.dtype.
+  void Fill(const TensorSpec& spec, int64_t first, int64_t count, std::byte* out) {
+    const uint64_t stream = StreamOf(options_.seed, spec.name);
+    const WeightDistribution distribution = DistributionOf(spec, config_);
+    values_.resize(static_cast<size_t>(count));
+    constexpr int64_t kUnit = 1 << 16;
+    pool_.ParallelFor((count + kUnit - 1) / kUnit, [&](int64_t unit, int) {
+      const auto begin = static_cast<size_t>(unit * kUnit);
+      const size_t size = std::min<size_t>(kUnit, values_.size() - begin);
+      FillRandom(stream, first + unit * kUnit, distribution,
+                 std::span(values_).subspan(begin, size));
+    });
+    if (options_.dtype == DType::kF32) {
+      // Values that bfloat16 holds too: both precisions of one seed are the same model.
+      for (float& value : values_) value = ToFloat(ToBFloat16(value));
+      std::memcpy(out, values_.data(), values_.size() * 4);
+    } else {
+      std::transform(values_.begin(), values_.end(), reinterpret_cast<BFloat16*>(out), ToBFloat16);
+    }
+  }
+
   const RandomCheckpointOptions& options_;
   const ModelConfig& config_;
   ThreadPool& pool_;
   std::vector<float> values_;
-  std::vector<BFloat16> rounded_;
 };
-
-absl::Status PrepareFolder(const std::string& out) {
-  std::error_code error;
-  if (fs::exists(out, error)) {
-    if (!fs::is_directory(out, error) || !fs::is_empty(out, error)) {
-      return absl::AlreadyExistsError(Cat(out, ": exists and is not an empty folder"));
-    }
-    return absl::OkStatus();
-  }
-  if (!fs::create_directory(out, error)) {
-    return absl::NotFoundError(Cat(out, ": cannot be created: ", error.message()));
-  }
-  return absl::OkStatus();
-}
 
 }  // namespace
 
@@ -149,34 +93,26 @@ absl::Status WriteRandomCheckpoint(const RandomCheckpointOptions& options, const
 
   std::vector<TensorSpec> specs = ExpectedTensors(config);
   for (TensorSpec& spec : UnusedPoolingTensors(config)) specs.push_back(std::move(spec));
-  const std::vector<Shard> shards = SplitShards(specs, options.dtype, options.max_shard_bytes);
-  int64_t total = 0;
-  for (const Shard& shard : shards) total += shard.num_bytes;
-
-  Json weight_map = Json::object();
-  int64_t written = 0;
-  TensorWriter writer(options, config, pool);
-  for (const Shard& shard : shards) {
-    const std::string path = out + "/" + shard.name;
-    std::ofstream file(path, std::ios::binary);
-    const std::string header = ShardHeader(shard, options.dtype);
-    const uint64_t header_bytes = header.size();
-    file.write(reinterpret_cast<const char*>(&header_bytes), 8);
-    file << header;
-    for (const TensorSpec& spec : shard.tensors) {
-      weight_map[spec.name] = shard.name;
-      writer.Write(spec, file, [&](int64_t bytes) {
-        written += bytes;
-        if (progress) progress(written, total);
-      });
-    }
-    file.close();
-    if (!file) return absl::ResourceExhaustedError(Cat(path, ": cannot be written"));
+  ValueSource source(options, config, pool);
+  std::vector<OutTensor> tensors;
+  for (const TensorSpec& spec : specs) {
+    const WeightFormat format = FormatOf(options.weights, KindOf(spec.name));
+    tensors.push_back(format == WeightFormat::kAsStored ? source.Stored(spec)
+                                                        : source.Packed(spec, format));
   }
-  const Json index = {{"metadata", {{"total_size", total}}}, {"weight_map", weight_map}};
+  VL2_RETURN_IF_ERROR(WriteShards(out, std::move(tensors), options.max_shard_bytes, progress));
+  Json written = options.config;
+  if (options.weights != WeightPolicy::kAsStored) {
+    // As tools/quantize writes it; there is no source whose id it could have.
+    Sha256 sha;
+    sha.Update(Cat(options.config.dump(), options.seed));
+    written["quantization_config"] = {{"quant_method", kQuantMethod},
+                                      {"weights", std::string(Name(options.weights))},
+                                      {"layout", kQuantLayout},
+                                      {"source_model_id", "random-" + ToHex(sha.Finish())}};
+  }
   const SyntheticTokenizer tokenizer = MakeSyntheticTokenizer(language.vocab_size);
-  VL2_RETURN_IF_ERROR(WriteText(out + "/model.safetensors.index.json", index.dump(1)));
-  VL2_RETURN_IF_ERROR(WriteText(out + "/config.json", options.config.dump(1)));
+  VL2_RETURN_IF_ERROR(WriteText(out + "/config.json", written.dump(1)));
   VL2_RETURN_IF_ERROR(
       WriteText(out + "/processor_config.json", MakeProcessorConfig(options.config).dump(1)));
   VL2_RETURN_IF_ERROR(WriteText(out + "/tokenizer.json", tokenizer.tokenizer.dump(1)));

@@ -10,12 +10,14 @@
 #include "runtime/base/json.h"
 #include "runtime/base/thread_pool.h"
 #include "runtime/tensor/dtype.h"
+#include "runtime/weight_format/weight_policy.h"
 
 namespace vl2 {
 
 struct RandomCheckpointOptions {
-  Json config;                 // config.json, complete
-  DType dtype = DType::kBF16;  // kBF16 or kF32
+  Json config;                                     // config.json, complete
+  DType dtype = DType::kBF16;                      // kBF16 or kF32
+  WeightPolicy weights = WeightPolicy::kAsStored;  // others: packed, as tools/quantize writes
   uint64_t seed = 1;
   int64_t max_shard_bytes = int64_t{2} << 30;
 };

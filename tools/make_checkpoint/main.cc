@@ -21,6 +21,7 @@ ABSL_FLAG(std::string, shape, "tiny",
 ABSL_FLAG(int, layers, 0, "Decoder layers; 0 keeps the shape's own number.");
 ABSL_FLAG(int, vision_layers, 0, "Layers of the vision tower; 0 keeps the shape's own number.");
 ABSL_FLAG(std::string, dtype, "bf16", "bf16 or f32 (values that bf16 holds too).");
+ABSL_FLAG(std::string, weights, "bf16", "int8 or int4: packed, as tools/quantize writes them.");
 ABSL_FLAG(uint64_t, seed, 1, "Same seed, same weights.");
 ABSL_FLAG(int, threads, 0, "Threads that draw values; 0: as many as the machine has.");
 
@@ -47,6 +48,8 @@ absl::StatusOr<RandomCheckpointOptions> ReadFlags() {
     return InvalidArgument("--dtype=", dtype, " is not one of bf16, f32");
   }
   options.dtype = dtype == "f32" ? DType::kF32 : DType::kBF16;
+  VL2_ASSIGN_OR_RETURN(const WeightChoice weights, ParseWeights(absl::GetFlag(FLAGS_weights)));
+  options.weights = weights.policy;
   options.seed = absl::GetFlag(FLAGS_seed);
   return options;
 }
@@ -74,7 +77,8 @@ absl::Status Run(const std::string& out) {
 
 int main(int argc, char** argv) {
   vl2::SetUsage(
-      "make_checkpoint [--shape=tiny|small|base|FILE] [--layers=N] [--dtype=bf16|f32] OUT\n"
+      "make_checkpoint [--shape=tiny|small|base|FILE] [--layers=N] [--dtype=bf16|f32]\n"
+      "                [--weights=int8|int4] OUT\n"
       "Writes a checkpoint with seeded random weights into the new folder OUT.",
       "tools/make_checkpoint/main.cc");
   const std::vector<char*> args = absl::ParseCommandLine(argc, argv);

@@ -17,8 +17,8 @@
 #include "runtime/base/status.h"
 #include "runtime/base/usage.h"
 #include "runtime/checkpoint/checkpoint.h"
-#include "runtime/nn/weight_policy.h"
 #include "runtime/ops/make_ops.h"
+#include "runtime/weight_format/weight_policy.h"
 #include "text/chat_template.h"
 #include "text/incremental_detokenizer.h"
 #include "text/tokenizer.h"
@@ -77,8 +77,9 @@ struct Loaded {
 absl::StatusOr<Loaded> Load(const std::string& dir) {
   const auto begin = Clock::now();
   Loaded loaded;
-  VL2_ASSIGN_OR_RETURN(const WeightChoice weights, ParseWeights(absl::GetFlag(FLAGS_weights)));
+  VL2_ASSIGN_OR_RETURN(WeightChoice weights, ParseWeights(absl::GetFlag(FLAGS_weights)));
   VL2_ASSIGN_OR_RETURN(loaded.checkpoint, Checkpoint::Open(dir, weights.type));
+  VL2_ASSIGN_OR_RETURN(weights, Reconcile(weights, loaded.checkpoint->packed()));
   VL2_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(dir));
   loaded.tokenizer = std::make_unique<Tokenizer>(std::move(tokenizer));
   VL2_ASSIGN_OR_RETURN(const Json processor, ParseJsonFile(dir + "/processor_config.json"));

@@ -23,18 +23,16 @@ std::unique_ptr<VisionEncoder> VisionEncoder::Load(const Checkpoint& checkpoint,
       loader.Vector("vision.pos_embed", Shape({vision.num_patches(), vision.width}));
   for (int64_t i = 0; i < checkpoint.config().vision_config.layers; ++i) {
     const std::string name = Cat("vision.blocks.", i);
-    encoder->blocks_.push_back(
-        {.norm1 = loader.LayerNorm(name + ".norm1", kLayerNormEps),
-         .qkv = loader.Linear(name + ".attn.qkv", true, TensorKind::kTower),
-         .proj = loader.Linear(name + ".attn.proj", true, TensorKind::kTower),
-         .norm2 = loader.LayerNorm(name + ".norm2", kLayerNormEps),
-         .fc1 = loader.Linear(name + ".mlp.fc1", true, TensorKind::kTower),
-         .fc2 = loader.Linear(name + ".mlp.fc2", true, TensorKind::kTower)});
+    encoder->blocks_.push_back({.norm1 = loader.LayerNorm(name + ".norm1", kLayerNormEps),
+                                .qkv = loader.Linear(name + ".attn.qkv", true),
+                                .proj = loader.Linear(name + ".attn.proj", true),
+                                .norm2 = loader.LayerNorm(name + ".norm2", kLayerNormEps),
+                                .fc1 = loader.Linear(name + ".mlp.fc1", true),
+                                .fc2 = loader.Linear(name + ".mlp.fc2", true)});
   }
   encoder->norm_ = loader.LayerNorm("vision.norm", kLayerNormEps);
   for (int64_t i = 0; i < checkpoint.config().projector_config.depth; ++i) {
-    encoder->projector_.push_back(
-        loader.Linear(Cat("projector.layers.", 2 * i), true, TensorKind::kProjector));
+    encoder->projector_.push_back(loader.Linear(Cat("projector.layers.", 2 * i), true));
   }
   encoder->image_newline_ = loader.Floats("image_newline");
   encoder->view_seperator_ = loader.Floats("view_seperator");

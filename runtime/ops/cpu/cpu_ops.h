@@ -23,9 +23,9 @@ class CpuOps final : public HostOps {
   std::string_view name() const override { return "cpu"; }
 
  private:
-  std::unique_ptr<LinearWeight> DoPackLinear(std::span<const TensorView> parts,
+  std::unique_ptr<LinearWeight> DoPackLinear(std::span<const WeightView> parts,
                                              WeightFormat format) override;
-  std::unique_ptr<GatedLinearWeight> DoPackGatedLinear(const TensorView& gate, const TensorView& up,
+  std::unique_ptr<GatedLinearWeight> DoPackGatedLinear(const WeightView& gate, const WeightView& up,
                                                        WeightFormat format) override;
   std::unique_ptr<LatentWeight> DoPackLatent(const TensorView& kv_b,
                                              const LatentWeight::Dims& dims) override;

@@ -3,13 +3,13 @@
 
 namespace vl2 {
 
-std::unique_ptr<LinearWeight> CpuOps::DoPackLinear(std::span<const TensorView> parts,
+std::unique_ptr<LinearWeight> CpuOps::DoPackLinear(std::span<const WeightView> parts,
                                                    WeightFormat format) {
   return std::make_unique<CpuLinearWeight>(parts, pool_, format);
 }
 
-std::unique_ptr<GatedLinearWeight> CpuOps::DoPackGatedLinear(const TensorView& gate,
-                                                             const TensorView& up,
+std::unique_ptr<GatedLinearWeight> CpuOps::DoPackGatedLinear(const WeightView& gate,
+                                                             const WeightView& up,
                                                              WeightFormat format) {
   return std::make_unique<CpuGatedLinearWeight>(gate, up, pool_, format);
 }

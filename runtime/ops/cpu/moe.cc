@@ -156,8 +156,10 @@ void CpuOps::DoMoe(const MoeArgs& args) {
 
   // The same tasks again for the way down: what was written is read.
   const ConstHostMatrix inner_rows =
-      RowsFor(format, ConstHostMatrix{inner.data, num_pairs, dims.width}, pool_, &moe_.inner_rows);
-  const ConstHostMatrix shared_rows = RowsFor(format, shared_inner, pool_, &moe_.shared_rows);
+      RowsFor(weight.down(0).format(), ConstHostMatrix{inner.data, num_pairs, dims.width}, pool_,
+              &moe_.inner_rows);
+  const ConstHostMatrix shared_rows =
+      RowsFor(weight.down(0).format(), shared_inner, pool_, &moe_.shared_rows);
   size_t task = 0;
   const auto down = [&](int64_t expert, const float* rows, int64_t stride, float* out,
                         const int32_t* out_rows) {

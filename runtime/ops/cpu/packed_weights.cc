@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "runtime/base/check.h"
-#include "runtime/ops/weight_format/superblock.h"
+#include "runtime/weight_format/superblock.h"
 
 namespace vl2 {
 namespace {
@@ -40,9 +40,9 @@ void AppendPanelRows(const TensorView& matrix, int64_t first, std::vector<const 
   }
 }
 
-int64_t TotalRows(std::span<const TensorView> parts) {
+int64_t TotalRows(std::span<const WeightView> parts) {
   int64_t rows = 0;
-  for (const TensorView& part : parts) rows += part.shape[0];
+  for (const WeightView& part : parts) rows += part.shape[0];
   return rows;
 }
 
@@ -88,21 +88,49 @@ PackedWeights::PackedWeights(DType dtype, int64_t in, std::span<const std::byte*
   });
 }
 
-CpuLinearWeight::CpuLinearWeight(std::span<const TensorView> parts, ThreadPool* pool,
+PackedWeights::PackedWeights(WeightFormat format, int64_t in,
+                             std::span<const std::byte* const> panels, ThreadPool* pool)
+    : format_(format),
+      in_(in),
+      num_panels_(static_cast<int64_t>(panels.size())),
+      panel_bytes_(PanelBytes(format, in)),
+      buffer_(static_cast<size_t>(num_panels_ * panel_bytes_)) {
+  pool->ParallelFor(num_panels_, [&](int64_t panel, int) {
+    std::memcpy(buffer_.data() + panel * panel_bytes_, panels[static_cast<size_t>(panel)],
+                static_cast<size_t>(panel_bytes_));
+  });
+}
+
+CpuLinearWeight::CpuLinearWeight(std::span<const WeightView> parts, ThreadPool* pool,
                                  WeightFormat format)
     : LinearWeight(TotalRows(parts), parts[0].shape[1]) {
   std::vector<const std::byte*> rows;
-  for (const TensorView& part : parts) {
+  if (parts[0].packed != WeightFormat::kAsStored) {
+    for (const WeightView& part : parts) {
+      for (int64_t panel = 0; panel < part.num_panels(); ++panel) rows.push_back(part.panel(panel));
+    }
+    panels_ = PackedWeights(parts[0].packed, in_features(), rows, pool);
+    return;
+  }
+  for (const WeightView& part : parts) {
     for (int64_t row = 0; row < part.shape[0]; ++row) rows.push_back(RowBytes(part, row));
   }
   while (rows.size() % kPanelLanes != 0) rows.push_back(nullptr);
   panels_ = PackedWeights(parts[0].dtype, in_features(), rows, pool, format);
 }
 
-CpuGatedLinearWeight::CpuGatedLinearWeight(const TensorView& gate, const TensorView& up,
+CpuGatedLinearWeight::CpuGatedLinearWeight(const WeightView& gate, const WeightView& up,
                                            ThreadPool* pool, WeightFormat format)
     : GatedLinearWeight(gate.shape[0], gate.shape[1]) {
   std::vector<const std::byte*> rows;
+  if (gate.packed != WeightFormat::kAsStored) {
+    for (int64_t panel = 0; panel < gate.num_panels(); ++panel) {
+      rows.push_back(gate.panel(panel));
+      rows.push_back(up.panel(panel));
+    }
+    panels_ = PackedWeights(gate.packed, in_features(), rows, pool);
+    return;
+  }
   for (int64_t row = 0; row < gate.shape[0]; row += static_cast<int64_t>(kPanelLanes)) {
     AppendPanelRows(gate, row, &rows);
     AppendPanelRows(up, row, &rows);

@@ -18,9 +18,10 @@
 #include "runtime/base/thread_pool.h"
 #include "runtime/ops/cpu/weight_format/quantized_rows.h"
 #include "runtime/ops/linear.h"
-#include "runtime/ops/weight_format/weight_format.h"
 #include "runtime/tensor/dtype.h"
 #include "runtime/tensor/tensor.h"
+#include "runtime/weight_format/weight_format.h"
+#include "runtime/weight_format/weight_view.h"
 
 namespace vl2 {
 
@@ -33,6 +34,9 @@ class PackedWeights {
   // alignment), or is null for a row of zeros. REQUIRES: rows.size() is a multiple of kPanelLanes.
   PackedWeights(DType dtype, int64_t in, std::span<const std::byte* const> rows, ThreadPool* pool,
                 WeightFormat format = WeightFormat::kAsStored);
+  // Of panels that are packed already, in their order.
+  PackedWeights(WeightFormat format, int64_t in, std::span<const std::byte* const> panels,
+                ThreadPool* pool);
 
   WeightFormat format() const { return format_; }
   // Of kAsStored.
@@ -57,7 +61,7 @@ class PackedWeights {
 
 class CpuLinearWeight final : public LinearWeight {
  public:
-  CpuLinearWeight(std::span<const TensorView> parts, ThreadPool* pool,
+  CpuLinearWeight(std::span<const WeightView> parts, ThreadPool* pool,
                   WeightFormat format = WeightFormat::kAsStored);
   size_t num_bytes() const override { return panels_.num_bytes(); }
   const PackedWeights& panels() const { return panels_; }
@@ -69,7 +73,7 @@ class CpuLinearWeight final : public LinearWeight {
 // Panels of gate and up alternate: 2j is gate's, 2j+1 up's, for outputs [16j, 16j + 16).
 class CpuGatedLinearWeight final : public GatedLinearWeight {
  public:
-  CpuGatedLinearWeight(const TensorView& gate, const TensorView& up, ThreadPool* pool,
+  CpuGatedLinearWeight(const WeightView& gate, const WeightView& up, ThreadPool* pool,
                        WeightFormat format = WeightFormat::kAsStored);
   size_t num_bytes() const override { return panels_.num_bytes(); }
   const PackedWeights& panels() const { return panels_; }

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <vector>
 
@@ -44,7 +45,7 @@ void ForPositions(const SequenceRows& sequence, const PagedLayer& cache, int64_t
 }  // namespace
 
 RefLatentWeight::RefLatentWeight(const TensorView& kv_b_view, const Dims& dims)
-    : LatentWeight(dims), kv_b(std::span(&kv_b_view, 1)) {}
+    : LatentWeight(dims), kv_b(std::array<WeightView, 1>{WeightView(kv_b_view)}) {}
 
 std::unique_ptr<LatentWeight> RefOps::DoPackLatent(const TensorView& kv_b,
                                                    const LatentWeight::Dims& dims) {

@@ -3,7 +3,7 @@
 #include <cstring>
 
 #include "runtime/ops/ref/ref_ops.h"
-#include "runtime/ops/weight_format/superblock.h"
+#include "runtime/weight_format/superblock.h"
 
 namespace vl2 {
 namespace {
@@ -28,9 +28,9 @@ double Dot(const double* a, const float* b, int64_t count) {
 
 double Silu(double y) { return y / (1 + std::exp(-y)); }
 
-int64_t TotalRows(std::span<const TensorView> parts) {
+int64_t TotalRows(std::span<const WeightView> parts) {
   int64_t rows = 0;
-  for (const TensorView& part : parts) rows += part.shape[0];
+  for (const WeightView& part : parts) rows += part.shape[0];
   return rows;
 }
 
@@ -57,46 +57,43 @@ std::vector<double> RunExpert(const RefMoeWeight& weight, int64_t index, const f
   return weight.down[static_cast<size_t>(index)].Product(inner.data());
 }
 
-RefIntegers Quantize(std::span<const TensorView> parts, int64_t in, WeightFormat format) {
-  std::vector<const std::byte*> rows;
-  for (const TensorView& part : parts) {
-    const size_t row_bytes = static_cast<size_t>(in) * SizeOf(part.dtype);
-    for (int64_t row = 0; row < part.shape[0]; ++row) {
-      rows.push_back(part.bytes + static_cast<size_t>(row) * row_bytes);
-    }
+// Integers of a matrix of panels, appended.
+void AppendPanels(const WeightView& packed, RefIntegers& integers) {
+  const int64_t in = packed.shape[1];
+  const auto num_superblocks = static_cast<size_t>(NumSuperblocks(in));
+  for (int64_t row = 0; row < packed.shape[0]; ++row) {
+    integers.values.resize(integers.values.size() + num_superblocks * kSuperblockK);
+    integers.scales.resize(integers.scales.size() + num_superblocks);
+    ReadPanelLane(packed.packed, packed.panel(row / kSuperblockLanes), in, row % kSuperblockLanes,
+                  integers.values.data() + integers.values.size() - num_superblocks * kSuperblockK,
+                  integers.scales.data() + integers.scales.size() - num_superblocks);
   }
-  const auto out = static_cast<int64_t>(rows.size());
-  rows.resize((rows.size() + 15) / 16 * 16, nullptr);
-  const int64_t num_superblocks = NumSuperblocks(in);
+}
+
+RefIntegers Quantize(std::span<const WeightView> parts, WeightFormat format) {
   RefIntegers integers;
-  integers.values.resize(static_cast<size_t>(out * num_superblocks * kSuperblockK));
-  integers.scales.resize(static_cast<size_t>(out * num_superblocks));
-  std::vector<std::byte> panel(static_cast<size_t>(PanelBytes(format, in)));
-  for (int64_t first = 0; first < out; first += kSuperblockLanes) {
-    QuantizePanel(
-        format, parts[0].dtype,
-        std::span<const std::byte* const, kSuperblockLanes>(rows.data() + first, kSuperblockLanes),
-        in, panel.data());
-    for (int64_t row = first; row < std::min(first + kSuperblockLanes, out); ++row) {
-      ReadPanelLane(format, panel.data(), in, row - first,
-                    integers.values.data() + row * num_superblocks * kSuperblockK,
-                    integers.scales.data() + row * num_superblocks);
+  for (const WeightView& part : parts) {
+    if (part.packed != WeightFormat::kAsStored) {
+      AppendPanels(part, integers);
+      continue;
     }
+    const std::vector<std::byte> panels = QuantizeMatrix(format, part);
+    AppendPanels(WeightView(format, part.shape, panels.data()), integers);
   }
   return integers;
 }
 
 }  // namespace
 
-RefLinearWeight::RefLinearWeight(std::span<const TensorView> parts, WeightFormat format)
+RefLinearWeight::RefLinearWeight(std::span<const WeightView> parts, WeightFormat format)
     : LinearWeight(TotalRows(parts), parts[0].shape[1]), format_(format) {
   if (format != WeightFormat::kAsStored) {
-    integers_ = Quantize(parts, in_features(), format);
+    integers_ = Quantize(parts, format);
     return;
   }
   weight_ = Tensor(parts[0].dtype, {TotalRows(parts), parts[0].shape[1]});
   std::byte* bytes = weight_.bytes();
-  for (const TensorView& part : parts) {
+  for (const WeightView& part : parts) {
     std::memcpy(bytes, part.bytes, part.num_bytes());
     bytes += part.num_bytes();
   }
@@ -148,7 +145,7 @@ std::vector<double> RefLinearWeight::Product(const float* x) const {
   return out;
 }
 
-RefGatedLinearWeight::RefGatedLinearWeight(const TensorView& gate_view, const TensorView& up_view,
+RefGatedLinearWeight::RefGatedLinearWeight(const WeightView& gate_view, const WeightView& up_view,
                                            WeightFormat format)
     : GatedLinearWeight(gate_view.shape[0], gate_view.shape[1]),
       gate(std::span(&gate_view, 1), format),
@@ -170,13 +167,13 @@ size_t RefMoeWeight::num_bytes() const {
   return bytes;
 }
 
-std::unique_ptr<LinearWeight> RefOps::DoPackLinear(std::span<const TensorView> parts,
+std::unique_ptr<LinearWeight> RefOps::DoPackLinear(std::span<const WeightView> parts,
                                                    WeightFormat format) {
   return std::make_unique<RefLinearWeight>(parts, format);
 }
 
-std::unique_ptr<GatedLinearWeight> RefOps::DoPackGatedLinear(const TensorView& gate,
-                                                             const TensorView& up,
+std::unique_ptr<GatedLinearWeight> RefOps::DoPackGatedLinear(const WeightView& gate,
+                                                             const WeightView& up,
                                                              WeightFormat format) {
   return std::make_unique<RefGatedLinearWeight>(gate, up, format);
 }

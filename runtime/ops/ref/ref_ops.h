@@ -22,7 +22,7 @@ struct RefIntegers {
 // Weights as stored keep the checkpoint's bytes as they are.
 class RefLinearWeight : public LinearWeight {
  public:
-  explicit RefLinearWeight(std::span<const TensorView> parts,
+  explicit RefLinearWeight(std::span<const WeightView> parts,
                            WeightFormat format = WeightFormat::kAsStored);
   size_t num_bytes() const override {
     return weight_.num_bytes() + integers_.values.size() * 4 + integers_.scales.size() * 4;
@@ -41,7 +41,7 @@ class RefLinearWeight : public LinearWeight {
 
 class RefGatedLinearWeight : public GatedLinearWeight {
  public:
-  RefGatedLinearWeight(const TensorView& gate, const TensorView& up,
+  RefGatedLinearWeight(const WeightView& gate, const WeightView& up,
                        WeightFormat format = WeightFormat::kAsStored);
   size_t num_bytes() const override { return gate.num_bytes() + up.num_bytes(); }
   const RefLinearWeight gate;
@@ -70,9 +70,9 @@ class RefOps : public HostOps {
   std::string_view name() const override { return "ref"; }
 
  protected:
-  std::unique_ptr<LinearWeight> DoPackLinear(std::span<const TensorView> parts,
+  std::unique_ptr<LinearWeight> DoPackLinear(std::span<const WeightView> parts,
                                              WeightFormat format) override;
-  std::unique_ptr<GatedLinearWeight> DoPackGatedLinear(const TensorView& gate, const TensorView& up,
+  std::unique_ptr<GatedLinearWeight> DoPackGatedLinear(const WeightView& gate, const WeightView& up,
                                                        WeightFormat format) override;
   std::unique_ptr<LatentWeight> DoPackLatent(const TensorView& kv_b,
                                              const LatentWeight::Dims& dims) override;

@@ -94,10 +94,10 @@ TEST_P(LinearTest, ThreadsDoNotChangeTheBits) {
 TEST_P(LinearTest, JoinsParts) {
   const Tensor whole = RandomTensor(DType::kBF16, {45, 30}, 1.0f, 1);
   const size_t row_bytes = 30 * 2;
-  const std::vector<TensorView> parts = {
-      {DType::kBF16, {7, 30}, whole.view().bytes},
-      {DType::kBF16, {33, 30}, whole.view().bytes + 7 * row_bytes},
-      {DType::kBF16, {5, 30}, whole.view().bytes + 40 * row_bytes}};
+  const std::vector<WeightView> parts = {
+      TensorView{DType::kBF16, {7, 30}, whole.view().bytes},
+      TensorView{DType::kBF16, {33, 30}, whole.view().bytes + 7 * row_bytes},
+      TensorView{DType::kBF16, {5, 30}, whole.view().bytes + 40 * row_bytes}};
   const auto joined = cpu_->PackLinear(parts);
   const auto single = cpu_->PackLinear(whole.view());
   const SpacedMatrix x(4, 30, 0, 1.0f, 2);

@@ -4,7 +4,7 @@
 #include <limits>
 
 #include "gtest/gtest.h"
-#include "runtime/ops/weight_format/superblock.h"
+#include "runtime/weight_format/superblock.h"
 #include "tests/cases/compare.h"
 #include "tests/cases/linear_cases.h"
 #include "tests/cases/moe_cases.h"

@@ -10,7 +10,7 @@
 #include <cstdint>
 
 #include "runtime/base/thread_pool.h"
-#include "runtime/ops/weight_format/superblock.h"
+#include "runtime/weight_format/superblock.h"
 #include "runtime/tensor/matrix.h"
 
 namespace vl2 {

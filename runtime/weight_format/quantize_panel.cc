@@ -4,10 +4,10 @@
 #include <limits>
 #include <vector>
 
-#include "runtime/ops/weight_format/superblock.h"
+#include "runtime/weight_format/superblock.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "runtime/ops/weight_format/quantize_panel.cc"
+#define HWY_TARGET_INCLUDE "runtime/weight_format/quantize_panel.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 //
 #include "hwy/highway.h"

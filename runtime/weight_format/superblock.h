@@ -22,8 +22,8 @@
 #include <cstdint>
 #include <span>
 
-#include "runtime/ops/weight_format/weight_format.h"
 #include "runtime/tensor/dtype.h"
+#include "runtime/weight_format/weight_format.h"
 
 namespace vl2 {
 

@@ -17,8 +17,8 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
-#include "runtime/checkpoint/checkpoint.h"
-#include "runtime/ops/weight_format/weight_format.h"
+#include "runtime/tensor/dtype.h"
+#include "runtime/weight_format/weight_format.h"
 
 namespace vl2 {
 
@@ -31,6 +31,9 @@ enum class TensorKind {
   kTower,  // qkv, proj, fc1, fc2
   kProjector,
 };
+
+// Of a tensor by its name in the checkpoint, "language.lm_head.weight".
+TensorKind KindOf(std::string_view name);
 
 enum class WeightPolicy { kAsStored, kInt8, kInt4 };
 
@@ -54,16 +57,31 @@ constexpr WeightFormat FormatOf(WeightPolicy policy, TensorKind kind) {
   return WeightFormat::kAsStored;
 }
 
+// In which type weights as stored are kept.
+enum class WeightType {
+  kStored,  // the file's; float16, which nothing computes with, as bfloat16
+  kF32,
+};
+
 // A value of --weights.
 struct WeightChoice {
   WeightType type = WeightType::kStored;
   WeightPolicy policy = WeightPolicy::kAsStored;
+  bool automatic = true;  // nothing was asked for
 
   // What replicas tell of their weights: "int8", "int4", else `stored`'s name, "bf16" or "f32".
   std::string Name(DType stored) const;
 };
 
-// INVALID_ARGUMENT for anything but auto, bf16, f32, int8 and int4. auto and bf16 are the same.
+// What to do with weights that are packed in the file: they stay so. INVALID_ARGUMENT, naming both,
+// where `wanted` is another format; auto wants none.
+absl::StatusOr<WeightChoice> Reconcile(const WeightChoice& wanted, WeightPolicy packed);
+
+// INVALID_ARGUMENT for anything but auto, bf16, f32, int8 and int4. auto and bf16 are the
+// same but for packed weights.
 absl::StatusOr<WeightChoice> ParseWeights(std::string_view value);
+
+// "int8", "int4"; "bf16" for weights as stored.
+std::string_view Name(WeightPolicy policy);
 
 }  // namespace vl2

@@ -1,4 +1,4 @@
-#include "runtime/ops/weight_format/superblock.h"
+#include "runtime/weight_format/superblock.h"
 
 #include <algorithm>
 #include <cmath>
