@@ -4,9 +4,12 @@ and a stream that loses its replica goes on only where the same bits are compute
 
 Usage: weights_test.py BIN_FOLDER [unittest flags]
 """
+import json
 import os
+import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -109,6 +112,76 @@ class WeightsTest(unittest.TestCase):
                 self.assertEqual("".join(texts), expected)
                 return
         self.fail("no stream went to an int8 replica")
+
+
+def logprobs_of(reply):
+    return [(each["token"], each["logprob"], [(top["token"], top["logprob"]) for top in each["top_logprobs"]])
+            for each in reply["choices"][0]["logprobs"]["content"]]
+
+
+class PackedCheckpointTest(unittest.TestCase):
+    """What tools/quantize writes is what --weights makes of the source, to the last bit."""
+
+    def quantize(self, weights, source=CHECKPOINT):
+        folder = tempfile.TemporaryDirectory(prefix="vl2-packed")
+        self.addCleanup(folder.cleanup)
+        out = os.path.join(folder.name, "packed")
+        run = subprocess.run([os.path.join(BIN, "quantize"), "--weights=" + weights, source, out],
+                             capture_output=True, text=True, timeout=120, check=False)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        self.assertIn("100%", run.stderr)
+        return out
+
+    def start_error(self, model, *flags):
+        run = subprocess.run([os.path.join(BIN, "lm_service"), "--model=" + model, *flags],
+                             capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(run.returncode, 1)
+        return run.stderr + run.stdout
+
+    def test_the_same_bits_as_packed_at_the_start(self):
+        body = {**ask(image_part("scene_640x480.png"), "What is it?", max_tokens=12), "logprobs": True,
+                "top_logprobs": 5}
+        for weights in ("int8", "int4"):
+            answers, ids = [], []
+            for model, flags in ((CHECKPOINT, ["--weights=" + weights]), (self.quantize(weights), [])):
+                cluster = Cluster(BIN, model=model, lm_flags=flags, vision_flags=flags)
+                try:
+                    status, reply = cluster.chat(body)
+                    self.assertEqual(status, 200, reply)
+                    answers.append(logprobs_of(reply))
+                    ids.append([line for line in cluster.lm[0].text().splitlines() if "model_id" in line][0])
+                finally:
+                    cluster.stop()
+            self.assertEqual(answers[0], answers[1])
+            self.assertEqual(*[re.search(r'model_id[=":]+([a-z0-9-]+)', line)[1] for line in ids])
+
+    def test_what_does_not_fit_is_refused(self):
+        packed = self.quantize("int8")
+        self.assertIn("the checkpoint's weights are int8, --weights is int4",
+                      self.start_error(packed, "--weights=int4"))
+        self.assertIn("the weights are int8, --weights is f32", self.start_error(packed, "--weights=f32"))
+        run = subprocess.run([os.path.join(BIN, "quantize"), packed, packed + "2"], capture_output=True,
+                             text=True, timeout=60, check=False)
+        self.assertIn("the weights are int8 already", run.stderr)
+        run = subprocess.run([os.path.join(BIN, "quantize"), CHECKPOINT, packed], capture_output=True,
+                             text=True, timeout=60, check=False)
+        self.assertIn("exists and is not an empty folder", run.stderr)
+        path = os.path.join(packed, "config.json")
+        with open(path) as file:
+            config = json.load(file)
+        for change, text in (({"layout": 2}, ".quantization_config.layout: 2 is not known, only 1"),
+                             ({"layout": "1"}, ".layout: \"1\" is not known"),
+                             ({"weights": "int4"}, "expected w4a8 of weights int4"),
+                             ({"weights": "int5"}, "int5"), ({"weights": "bf16"}, "not one of int8, int4"),
+                             ({"source_model_id": "../x"}, ".source_model_id: is no model id"),
+                             ({"source_model_id": 3}, "source_model_id"),
+                             ({"quant_method": "gptq"}, "quantization_config")):
+            with open(path, "w") as file:
+                json.dump({**config, "quantization_config": {**config["quantization_config"], **change}}, file)
+            self.assertIn(text, self.start_error(packed))
+        with open(path, "w") as file:  # packed, and the configuration does not say so
+            json.dump({key: value for key, value in config.items() if key != "quantization_config"}, file)
+        self.assertIn("expected as stored of weights bf16", self.start_error(packed))
 
 
 if __name__ == "__main__":
