@@ -145,7 +145,7 @@ HWY_INLINE void MultiplyAdd(const X& x, int64_t k, const Load& load,
 // Two consecutive k of one output in 32 bits, the first in the low half.
 struct Bf16Panels {
   // Words ahead that are fetched where nothing else is asked for.
-  static constexpr int64_t kNear = 512;
+  static constexpr int64_t kNear = 128;
 
   const uint32_t* data;
   int64_t panel_stride;  // 32-bit words

@@ -206,7 +206,7 @@ class QuantizedPanels {
 
  private:
   // Bytes ahead that are fetched where nothing else is asked for.
-  static constexpr int64_t kNear = 4096;
+  static constexpr int64_t kNear = 512;
 
   // 16 words of the panels, one lane each.
   struct Line {
