@@ -29,6 +29,9 @@ std::string TimingsText(const v1::ChatEnd& end, int num_samples) {
           end.generated_tokens(), " generated; first token after ", ms(timings.first_token_ms()),
           " ms, encoding ", ms(timings.encode_ms()), " ms, prefill ", ms(timings.prefill_ms()),
           " ms, total ", ms(timings.total_ms()), " ms");
+  if (end.reused_image_tiles() > 0) {
+    text += Cat("; ", end.reused_image_tiles(), " of ", end.image_tiles(), " tiles reused");
+  }
   const double decode_ms = timings.total_ms() - timings.first_token_ms();
   const auto later_tokens = static_cast<double>(end.generated_tokens() - num_samples);
   if (later_tokens > 0 && decode_ms > 0) {

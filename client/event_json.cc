@@ -43,6 +43,8 @@ Json EndJson(const v1::ChatEnd& end) {
           {"prompt_tokens", end.prompt_tokens()},
           {"cached_tokens", end.cached_tokens()},
           {"generated_tokens", end.generated_tokens()},
+          {"image_tiles", end.image_tiles()},
+          {"reused_image_tiles", end.reused_image_tiles()},
           {"timings",
            {{"first_token_ms", timings.first_token_ms()},
             {"total_ms", timings.total_ms()},

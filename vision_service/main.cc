@@ -63,7 +63,11 @@ ABSL_FLAG(int64_t, max_held_images, 256, "Pictures held at a time at most.");
 ABSL_FLAG(int64_t, max_held_bytes, int64_t{512} << 20, "Bytes of their files at most.");
 ABSL_FLAG(int64_t, held_image_timeout_ms, 120'000,
           "How long a picture is held without use, milliseconds.");
-ABSL_FLAG(int64_t, cache_bytes, int64_t{1} << 30, "Bytes of cached embeddings; 0: no cache.");
+ABSL_FLAG(int64_t, cache_bytes, int64_t{512} << 20,
+          "Bytes of cached embeddings of whole images; 0: no cache.");
+ABSL_FLAG(int64_t, tile_cache_bytes, int64_t{512} << 20,
+          "Bytes of cached embeddings of tiles, which images that are alike in part share; 0: no "
+          "cache.");
 ABSL_FLAG(int64_t, max_image_bytes, int64_t{20} << 20, "Bytes of one file at most.");
 ABSL_FLAG(int64_t, max_image_pixels, int64_t{1} << 26, "Pixels of one picture at most.");
 ABSL_FLAG(int64_t, max_decoded_bytes, int64_t{256} << 20,
@@ -108,6 +112,7 @@ struct Options {
       .max_held_images = absl::GetFlag(FLAGS_max_held_images),
       .max_held_bytes = absl::GetFlag(FLAGS_max_held_bytes),
       .cache_bytes = absl::GetFlag(FLAGS_cache_bytes),
+      .tile_cache_bytes = absl::GetFlag(FLAGS_tile_cache_bytes),
       .max_request_decoded_bytes = absl::GetFlag(FLAGS_max_request_decoded_bytes),
       .max_decoding_bytes = absl::GetFlag(FLAGS_max_decoding_bytes),
       .max_decode_cpu_ms = absl::GetFlag(FLAGS_max_decode_cpu_ms),

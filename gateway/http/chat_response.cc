@@ -58,13 +58,18 @@ Json UsageJson(const ChatEnd& end) {
   return {{"prompt_tokens", end.prompt_tokens},
           {"completion_tokens", end.generated_tokens},
           {"total_tokens", end.prompt_tokens + end.generated_tokens},
-          {"prompt_tokens_details", {{"cached_tokens", end.cached_tokens}}}};
+          {"prompt_tokens_details",
+           {{"cached_tokens", end.cached_tokens},
+            {"image_tiles", end.num_tiles},
+            {"reused_image_tiles", end.num_reused_tiles}}}};
 }
 
 Json TimingsJson(const ChatEnd& end) {
   return {{"first_token_ms", end.first_token_ms},
           {"total_ms", end.total_ms},
           {"encode_ms", end.encode_ms},
+          {"image_tiles", end.num_tiles},
+          {"reused_image_tiles", end.num_reused_tiles},
           {"prefill_ms", end.prefill_ms}};
 }
 

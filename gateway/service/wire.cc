@@ -156,6 +156,8 @@ std::optional<v1::ChatEvent> ToWire(const ChatEvent& event) {
     to.set_prompt_tokens(end->prompt_tokens);
     to.set_cached_tokens(end->cached_tokens);
     to.set_generated_tokens(end->generated_tokens);
+    to.set_image_tiles(end->num_tiles);
+    to.set_reused_image_tiles(end->num_reused_tiles);
     v1::ChatTimings& timings = *to.mutable_timings();
     timings.set_first_token_ms(end->first_token_ms);
     timings.set_total_ms(end->total_ms);

@@ -375,6 +375,7 @@ void ChatSession::CountImages() {
   std::set<std::string> replicas;
   for (const auto& image : images_) {
     end_.encode_ms = std::max(end_.encode_ms, image->encode_ms());
+    end_.num_reused_tiles += image->progress().reused_tiles;
     if (!image->replica().empty()) replicas.insert(image->replica());
     if (!image->layout()) continue;
     end_.num_tiles += 1 + int64_t{image->layout()->tiles_wide} * image->layout()->tiles_high;

@@ -181,7 +181,8 @@ struct ChatEnd {
   double prefill_ms = 0;  // from acceptance to the first token
   double wait_ms = 0;     // for a pool of replicas
   int num_images = 0;
-  int64_t num_tiles = 0;  // of those whose layout is known
+  int64_t num_tiles = 0;         // of those whose layout is known
+  int64_t num_reused_tiles = 0;  // whose embeddings the vision service had
   // Where it was answered last; empty: nowhere. Several are separated by commas.
   std::string language_replica = {};
   std::string vision_replicas = {};

@@ -22,6 +22,7 @@ void AddCounts(const ChatEnd& end, std::vector<LogField>& fields) {
   fields.emplace_back("completion_tokens", end.generated_tokens);
   fields.emplace_back("images", end.num_images);
   fields.emplace_back("tiles", end.num_tiles);
+  fields.emplace_back("reused_tiles", end.num_reused_tiles);
   fields.emplace_back("wait_ms", Rounded(end.wait_ms));
   fields.emplace_back("encode_ms", Rounded(end.encode_ms));
   fields.emplace_back("prefill_ms", Rounded(end.prefill_ms));

@@ -35,6 +35,7 @@ struct ImageKey {
 struct ImageProgress {
   int encoded_tiles = 0;
   int num_tiles = 0;
+  int reused_tiles = 0;  // of the encoded ones
 };
 struct ImageDelivered {
   uint64_t delivery_id = 0;  // EncodeTarget's

@@ -149,8 +149,8 @@ class EncodeReactor final : public ImageStream,
         sink_(ImageKey{incoming_.content_key().key(), incoming_.content_key().cached()});
         break;
       case v1::EncodeResponse::kProgress:
-        sink_(
-            ImageProgress{incoming_.progress().encoded_tiles(), incoming_.progress().num_tiles()});
+        sink_(ImageProgress{incoming_.progress().encoded_tiles(), incoming_.progress().num_tiles(),
+                            incoming_.progress().reused_tiles()});
         break;
       case v1::EncodeResponse::kDone:
         OnDelivery(incoming_.done());

@@ -31,7 +31,7 @@ def request(*files, **part):
 class ImageCostTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.cluster = Cluster(BIN, vision_flags=("--cache_bytes=0", "--threads=1"))
+        cls.cluster = Cluster(BIN, vision_flags=("--cache_bytes=0", "--tile_cache_bytes=0", "--threads=1"))
         cls.cost = Cost(cls.cluster.vision[0].process.pid)
         # The first picture pays for what stays.
         cls.cluster.chat(request(costly_images.png(2000, 2000)))

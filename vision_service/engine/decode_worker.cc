@@ -81,19 +81,62 @@ absl::Status VisionEngine::CutTiles(const std::shared_ptr<Encoding>& encoding) {
   for (;;) {
     VL2_RETURN_IF_ERROR(meter.Check());
     const auto cut_begin = Clock::now();
-    std::vector<Tile> part = stream.Next();
-    MutexLock lock(&mutex_);
-    if (encoding->ended || part.empty()) return absl::OkStatus();
-    encoding->job.bytes.reset();
-    encoding->timings.decode_ms = decode_ms;
-    encoding->timings.tiling_ms += Milliseconds(cut_begin, Clock::now());
-    if (index == 0) encoding->first_cut = Clock::now();
-    for (size_t i = 0; timeline != nullptr && i < part.size(); ++i) {
-      timeline->Cut(index + static_cast<int>(i), cut_begin, Clock::now());
+    std::vector<CutTile> part;
+    for (Tile& tile : stream.Next()) {
+      TileKey key = options_.tile_cache_bytes > 0 ? MakeTileKey(tile) : TileKey();
+      part.push_back({index++, std::move(tile), std::move(key)});
     }
-    for (Tile& tile : part) encoding->tiles.emplace_back(index++, std::move(tile));
-    tiles_changed_.NotifyOne();
+    std::vector<ReusedTile> reused;
+    {
+      MutexLock lock(&mutex_);
+      if (encoding->ended || part.empty()) return absl::OkStatus();
+      const auto now = Clock::now();
+      encoding->job.bytes.reset();
+      encoding->timings.decode_ms = decode_ms;
+      encoding->timings.tiling_ms += Milliseconds(cut_begin, now);
+      if (part.front().index == 0) encoding->first_cut = now;
+      if (timeline != nullptr) {
+        for (const CutTile& cut : part) timeline->Cut(cut.index, cut_begin, now);
+      }
+      reused = QueueTiles(encoding, std::move(part));
+    }
+    for (const ReusedTile& tile : reused) Deliver(tile);
   }
+}
+
+std::vector<VisionEngine::ReusedTile> VisionEngine::QueueTiles(
+    const std::shared_ptr<Encoding>& encoding, std::vector<CutTile> part) {
+  std::vector<ReusedTile> reused;
+  for (CutTile& cut : part) {
+    TileEmbeddings cached = cut.key.empty() ? nullptr : tile_cache_.Find(cut.key);
+    if (cached != nullptr) {
+      ++snapshot_.num_tile_cache_hits;
+      ++snapshot_.num_tiles_reused;
+      reused.push_back({{encoding, cut.index}, std::move(cached)});
+      continue;
+    }
+    if (IsUnderWay(cut.key)) {
+      ++snapshot_.num_tiles_shared;
+      ++snapshot_.num_tiles_reused;
+    } else {
+      ++snapshot_.num_tile_cache_misses;
+      ++snapshot_.num_tiles_to_encode;
+    }
+    encoding->tiles.push_back(std::move(cut));
+  }
+  if (!encoding->tiles.empty()) tiles_changed_.NotifyOne();
+  return reused;
+}
+
+bool VisionEngine::IsUnderWay(const TileKey& key) const {
+  if (key.empty()) return false;
+  if (std::ranges::find(keys_in_hand_, key) != keys_in_hand_.end()) return true;
+  for (const auto& encoding : order_) {
+    for (const CutTile& cut : encoding->tiles) {
+      if (cut.key == key) return true;
+    }
+  }
+  return false;
 }
 
 }  // namespace vl2

@@ -14,7 +14,9 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "runtime/base/mutex.h"
 #include "vision_service/engine/encoding_timeline.h"
+#include "vision_service/engine/tile_cache.h"
 #include "vision_service/image/preprocess.h"
 #include "vision_service/model/tile_assembler.h"
 
@@ -39,8 +41,16 @@ struct EncodeJob {
 struct EncodingTimings {
   double decode_ms = 0;
   double tiling_ms = 0;
-  double queue_ms = 0;   // from the first tile's being ready to the encoder's taking it
-  double encode_ms = 0;  // from the first tile's start to the last tile's end
+  double queue_ms = 0;       // from the first tile's being ready to the encoder's taking it
+  double encode_ms = 0;      // from the first tile's start to the last tile's end
+  int num_reused_tiles = 0;  // found in the cache of tiles, or encoded for an equal one
+};
+
+// Cut, not taken by the encoder yet.
+struct CutTile {
+  int index = 0;
+  Tile tile;
+  TileKey key;  // empty: tiles are not cached
 };
 
 struct Encoding {
@@ -50,7 +60,10 @@ struct Encoding {
       : job(job), assembler(std::move(assembler)) {}
 
   EncodeJob job;  // bytes are dropped after decoding; client_id is who began it
-  // Written by the engine thread. Final below num_ready.
+  // Tiles come from the engine thread and, if cached, from decode workers; taken before the
+  // engine's mutex.
+  Mutex delivery_mutex;
+  // Written with delivery_mutex held. Final below num_ready.
   TileAssembler assembler;
   std::atomic<int64_t> num_ready{0};
   std::atomic<int> num_encoded_tiles{0};
@@ -58,7 +71,7 @@ struct Encoding {
   std::atomic<bool> abandoned{false};
 
   // Guarded by the engine's mutex.
-  std::deque<std::pair<int, Tile>> tiles;  // cut, not taken by the encoder yet
+  std::deque<CutTile> tiles;
   int num_taken_tiles = 0;
   // Subscriptions by client; the picture goes ahead when it is any of these clients' turn.
   std::map<std::string, int> clients;

@@ -27,10 +27,12 @@ absl::Status VisionEngineOptions::Validate() const {
   if (num_decode_threads < 1 || num_decode_threads > 64) {
     return InvalidArgument("num_decode_threads ", num_decode_threads, " is outside [1, 64]");
   }
-  if (max_queued_tiles < 1 || max_held_images < 1 || max_held_bytes < 1 || cache_bytes < 0) {
+  if (max_queued_tiles < 1 || max_held_images < 1 || max_held_bytes < 1 || cache_bytes < 0 ||
+      tile_cache_bytes < 0) {
     return InvalidArgument("max_queued_tiles ", max_queued_tiles, ", max_held_images ",
                            max_held_images, " and max_held_bytes ", max_held_bytes,
-                           " must be at least 1, cache_bytes ", cache_bytes, " at least 0");
+                           " must be at least 1, cache_bytes ", cache_bytes,
+                           " and tile_cache_bytes ", tile_cache_bytes, " at least 0");
   }
   VL2_RETURN_IF_ERROR(image_limits.Validate());
   // What is allowed for one picture must be able to come to its turn.
@@ -56,6 +58,10 @@ absl::Status EncodeSubscription::status() const {
 EncodingTimings EncodeSubscription::timings() const {
   MutexLock lock(&engine_.mutex_);
   return encoding_->timings;
+}
+
+int EncodeSubscription::num_reused_tiles() const {
+  return joined_ ? num_encoded_tiles() : timings().num_reused_tiles;
 }
 
 absl::StatusOr<std::unique_ptr<VisionEngine>> VisionEngine::Start(
@@ -90,7 +96,8 @@ VisionEngine::VisionEngine(const VisionEngineOptions& options, const ImageProces
                     .max_file_bytes = options.image_limits.max_bytes}),
       queued_tiles_(options.max_queued_tiles, "tiles are queued", "max_queued_tiles",
                     "the picture has"),
-      cache_(options.cache_bytes) {}
+      cache_(options.cache_bytes),
+      tile_cache_(options.tile_cache_bytes) {}
 
 VisionEngine::~VisionEngine() { Stop(); }
 
@@ -100,6 +107,7 @@ absl::StatusOr<std::shared_ptr<EncodeSubscription>> VisionEngine::Encode(
   if (stopping_) return absl::UnavailableError("the engine is stopping");
   std::shared_ptr<Encoding> encoding = cache_.Find(job.content_key);
   const bool from_cache = encoding != nullptr;
+  bool joined = true;
   if (from_cache) {
     ++snapshot_.num_cache_hits;
     snapshot_.num_tiles_reused += job.plan.num_tiles;
@@ -114,8 +122,8 @@ absl::StatusOr<std::shared_ptr<EncodeSubscription>> VisionEngine::Encode(
       return WithRetryAfter(room, RetryAfterSeconds(static_cast<double>(queued_tiles_.total()),
                                                     snapshot_.tiles_per_second));
     }
-    snapshot_.num_tiles_to_encode += job.plan.num_tiles;
     ++snapshot_.num_misses;
+    joined = false;
     encoding = std::make_shared<Encoding>(
         job, TileAssembler(job.plan.tiles_wide, job.plan.tiles_high, encoder_.config().tile_side(),
                            encoder_.image_newline(), encoder_.view_seperator()));
@@ -128,8 +136,8 @@ absl::StatusOr<std::shared_ptr<EncodeSubscription>> VisionEngine::Encode(
   }
   ++encoding->clients[job.client_id];
   encoding->priority = std::max(encoding->priority, job.priority);
-  std::shared_ptr<EncodeSubscription> subscription(
-      new EncodeSubscription(*this, encoding, job.client_id, from_cache, std::move(on_progress)));
+  std::shared_ptr<EncodeSubscription> subscription(new EncodeSubscription(
+      *this, encoding, job.client_id, from_cache, joined, std::move(on_progress)));
   if (!encoding->ended) {
     Subscribers& subscribers = subscribers_[encoding.get()];
     std::erase_if(subscribers, [](const auto& weak) { return weak.expired(); });
@@ -183,41 +191,57 @@ void VisionEngine::ForgetIfIdle(const std::string& client_id) {
   tile_turns_.Forget(client_id, tenant_is_idle);
 }
 
-std::vector<VisionEngine::TakenTile> VisionEngine::TakeTiles() {
-  std::vector<TakenTile> taken;
-  while (taken.size() < static_cast<size_t>(options_.max_batch_tiles)) {
+VisionEngine::Batch VisionEngine::TakeTiles() {
+  Batch batch;
+  while (batch.to_encode.size() < static_cast<size_t>(options_.max_batch_tiles)) {
     const auto [encoding, client] = NextTurn(
         order_, tile_turns_, [](const Encoding& candidate) { return !candidate.tiles.empty(); });
     if (encoding == nullptr) break;
+    CutTile cut = std::move(encoding->tiles.front());
+    encoding->tiles.pop_front();
+    const TilePlace place{encoding, cut.index};
+    if (!cut.key.empty()) {
+      // Since it was cut, an equal one has been encoded.
+      if (TileEmbeddings cached = tile_cache_.Find(cut.key); cached != nullptr) {
+        batch.reused.push_back({place, std::move(cached)});
+        continue;
+      }
+      const auto same = std::ranges::find(batch.to_encode, cut.key, &TakenTile::key);
+      if (same != batch.to_encode.end()) {
+        same->places.push_back(place);
+        continue;
+      }
+    }
     tile_turns_.Serve(client);
     if (encoding->num_taken_tiles++ == 0) {
       encoding->first_taken = Clock::now();
       encoding->timings.queue_ms = Milliseconds(encoding->first_cut, encoding->first_taken);
     }
-    taken.push_back(
-        {encoding, encoding->tiles.front().first, std::move(encoding->tiles.front().second)});
-    encoding->tiles.pop_front();
+    if (!cut.key.empty()) keys_in_hand_.push_back(cut.key);
+    batch.to_encode.push_back({std::move(cut.tile), std::move(cut.key), {place}});
   }
-  return taken;
+  return batch;
 }
 
 void VisionEngine::RunEncoder() {
   for (;;) {
-    std::vector<TakenTile> taken;
+    Batch batch;
     {
       MutexLock lock(&mutex_);
-      while (!stopping_ && (taken = TakeTiles()).empty()) tiles_changed_.Wait(&mutex_);
+      while (!stopping_ && (batch = TakeTiles()).empty()) tiles_changed_.Wait(&mutex_);
       if (stopping_) return;
       in_batch_ = true;
     }
-    EncodeTiles(taken);
+    for (const ReusedTile& tile : batch.reused) Deliver(tile);
+    if (!batch.to_encode.empty()) EncodeTiles(batch.to_encode);
     MutexLock lock(&mutex_);
     in_batch_ = false;
+    keys_in_hand_.clear();
     ++snapshot_.num_batches;
   }
 }
 
-void VisionEngine::EncodeTiles(std::vector<TakenTile>& taken) {
+void VisionEngine::EncodeTiles(const std::vector<TakenTile>& taken) {
   const auto num_tiles = static_cast<int64_t>(taken.size());
   std::vector<const uint8_t*> tiles;
   for (const TakenTile& each : taken) tiles.push_back(each.tile.data());
@@ -231,32 +255,57 @@ void VisionEngine::EncodeTiles(std::vector<TakenTile>& taken) {
 
   for (int64_t i = 0; i < num_tiles; ++i) {
     const TakenTile& tile = taken[static_cast<size_t>(i)];
-    Encoding& encoding = *tile.encoding;
-    if (encoding.job.timeline != nullptr) encoding.job.timeline->Encoded(tile.index, begin, end);
-    Subscribers subscribers;
+    const ConstHostMatrix rows = embeddings.Rows(i * per_tile, per_tile);
+    TileEmbeddings kept;
+    if (!tile.key.empty()) {
+      VL2_CHECK(rows.stride == hidden_);
+      kept = std::make_shared<const std::vector<float>>(rows.data, rows.data + per_tile * hidden_);
+    }
     {
       MutexLock lock(&mutex_);
       ++snapshot_.num_encoded_tiles;
-      if (encoding.ended) continue;
-      subscribers = subscribers_[&encoding];
+      if (kept != nullptr) tile_cache_.Add(tile.key, std::move(kept));
     }
+    for (size_t place = 0; place < tile.places.size(); ++place) {
+      const TilePlace& each = tile.places[place];
+      EncodingTimeline* const timeline = each.encoding->job.timeline.get();
+      if (timeline != nullptr) timeline->Encoded(each.index, begin, end);
+      Deliver(each, rows, place > 0);
+    }
+  }
+}
+
+void VisionEngine::Deliver(const ReusedTile& tile) {
+  const Clock::time_point now = Clock::now();
+  EncodingTimeline* const timeline = tile.place.encoding->job.timeline.get();
+  if (timeline != nullptr) timeline->Encoded(tile.place.index, now, now);
+  Deliver(tile.place, {tile.embeddings->data(), encoder_.embeddings_per_tile(), hidden_}, true);
+}
+
+void VisionEngine::Deliver(const TilePlace& place, ConstHostMatrix embeddings, bool reused) {
+  Encoding& encoding = *place.encoding;
+  Subscribers subscribers;
+  {
+    MutexLock one_at_a_time(&encoding.delivery_mutex);
     // Readers look only below num_ready, which this does not touch.
-    encoding.assembler.AddTile(tile.index, embeddings.Rows(i * per_tile, per_tile));
-    {
-      MutexLock lock(&mutex_);
-      if (encoding.ended) continue;
-      ++encoding.num_encoded_tiles;
-      queued_tiles_.Return(encoding.job.client_id, 1);
+    encoding.assembler.AddTile(place.index, embeddings);
+    MutexLock lock(&mutex_);
+    if (encoding.ended) return;
+    subscribers = subscribers_[&encoding];
+    if (reused) ++encoding.timings.num_reused_tiles;
+    ++encoding.num_encoded_tiles;
+    queued_tiles_.Return(encoding.job.client_id, 1);
+    if (encoding.num_taken_tiles > 0) {
       encoding.timings.encode_ms = Milliseconds(encoding.first_taken, Clock::now());
-      encoding.num_ready.store(encoding.assembler.num_ready(), std::memory_order_release);
-      if (encoding.assembler.complete()) {
-        if (options_.on_encoded) options_.on_encoded(encoding.timings);
-        End(tile.encoding, absl::OkStatus());
-      }
     }
-    for (const auto& weak : subscribers) {
-      if (const auto subscription = weak.lock()) subscription->on_progress_();
+    encoding.num_ready.store(encoding.assembler.num_ready(), std::memory_order_release);
+    if (encoding.assembler.complete()) {
+      if (options_.on_encoded) options_.on_encoded(encoding.timings);
+      End(place.encoding, absl::OkStatus());
     }
+  }
+  for (const auto& weak : subscribers) {
+    if (const auto subscription = weak.lock()) subscription->on_progress_();
   }
 }
 
@@ -290,6 +339,7 @@ VisionEngineSnapshot VisionEngine::snapshot() const {
     MutexLock lock(&mutex_);
     now = snapshot_;
     now.num_queued_tiles = queued_tiles_.total();
+    now.tile_cache_bytes = tile_cache_.num_bytes();
     now.num_waiting_decodes = static_cast<int64_t>(to_decode_.size());
     for (const auto& encoding : order_) {
       now.num_cut_tiles += static_cast<int64_t>(encoding->tiles.size());

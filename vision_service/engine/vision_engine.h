@@ -3,8 +3,9 @@
 // Decode workers turn files into tiles; one engine thread owns the encoder. Clients take turns, at
 // decoding picture by picture, at encoding tile by tile, within a batch too; of one client's
 // pictures the oldest goes first, so that its rows complete in order. Equal pictures share one
-// encoding, in flight or cached, and go ahead with whichever of their clients is next. A picture
-// that nobody waits for any more leaves the queue, and its decoding stops.
+// encoding, in flight or cached, and go ahead with whichever of their clients is next. Equal tiles
+// of different pictures are encoded once, too (tile_cache.h), and cost no turn. A picture that
+// nobody waits for any more leaves the queue, and its decoding stops.
 //
 // Owns: its threads (joined by Stop or the destructor), the cache.
 // Threading: thread-safe. Errors: RESOURCE_EXHAUSTED names the limit; UNAVAILABLE when stopping.
@@ -30,6 +31,7 @@
 #include "vision_service/engine/encoding.h"
 #include "vision_service/engine/held_images.h"
 #include "vision_service/engine/side_work.h"
+#include "vision_service/engine/tile_cache.h"
 #include "vision_service/engine/turn_order.h"
 #include "vision_service/image/preprocess.h"
 #include "vision_service/model/vision_encoder.h"
@@ -42,8 +44,9 @@ struct VisionEngineOptions {
   int num_decode_threads = 2;  // also how many pictures are in memory as pixels
   int64_t max_queued_tiles = 512;
   int64_t max_held_images = 256;
-  int64_t max_held_bytes = int64_t{512} << 20;  // of files
-  int64_t cache_bytes = int64_t{1} << 30;       // of embeddings; 0: none
+  int64_t max_held_bytes = int64_t{512} << 20;    // of files
+  int64_t cache_bytes = int64_t{512} << 20;       // of images' embeddings; 0: none
+  int64_t tile_cache_bytes = int64_t{512} << 20;  // of tiles' embeddings; 0: none
   // Decoded bytes (ImageInfo's) of the pictures of one request, and of all that are being decoded:
   // a picture waits for room.
   int64_t max_request_decoded_bytes = int64_t{1} << 30;
@@ -62,14 +65,17 @@ struct VisionEngineOptions {
 
 struct VisionEngineSnapshot {
   double tiles_per_second = 0;  // while it works; 0: it has not yet
-  // Tiles of images that were asked for, by what came of it.
+  // Tiles of images that were asked for, by what came of it: of images that are encoded, when they
+  // are cut.
   int64_t num_tiles_to_encode = 0;
-  int64_t num_tiles_reused = 0;  // from the cache, or shared with an encoding in flight
+  // From a cache, or shared with what is being encoded or waits for it.
+  int64_t num_tiles_reused = 0;
   int64_t num_tiles_refused = 0;
   int64_t num_queued_tiles = 0;
   int64_t num_held_images = 0;
   int64_t held_bytes = 0;
   int64_t cache_bytes = 0;
+  int64_t tile_cache_bytes = 0;
   int64_t num_encodings = 0;  // in flight
   int64_t num_clients = 0;    // that hold pictures
   int64_t num_waiting_headers = 0;
@@ -86,6 +92,10 @@ struct VisionEngineSnapshot {
   int64_t num_cache_hits = 0;
   int64_t num_misses = 0;
   int64_t num_shared = 0;  // requests that joined an encoding in flight
+  // Of the tiles that were cut: known, equal to one that was not encoded yet, or neither.
+  int64_t num_tile_cache_hits = 0;
+  int64_t num_tiles_shared = 0;
+  int64_t num_tile_cache_misses = 0;
   int64_t num_cancelled = 0;
 };
 
@@ -101,6 +111,8 @@ class EncodeSubscription {
   int num_encoded_tiles() const { return encoding_->num_encoded_tiles; }
   int num_tiles() const { return encoding_->job.plan.num_tiles; }
   bool from_cache() const { return from_cache_; }
+  // Tiles so far that were not encoded for this party.
+  int num_reused_tiles() const;
   // Of the call that began the picture; null: that was not traced.
   const std::shared_ptr<EncodingTimeline>& timeline() const { return encoding_->job.timeline; }
   // Whether it failed; OK while under way.
@@ -110,16 +122,19 @@ class EncodeSubscription {
  private:
   friend class VisionEngine;
   EncodeSubscription(VisionEngine& engine, std::shared_ptr<Encoding> encoding,
-                     std::string client_id, bool from_cache, std::function<void()> on_progress)
+                     std::string client_id, bool from_cache, bool joined,
+                     std::function<void()> on_progress)
       : engine_(engine),
         encoding_(std::move(encoding)),
         client_id_(std::move(client_id)),
         from_cache_(from_cache),
+        joined_(joined),
         on_progress_(std::move(on_progress)) {}
   VisionEngine& engine_;
   const std::shared_ptr<Encoding> encoding_;
   const std::string client_id_;
   const bool from_cache_;
+  const bool joined_;  // another party began it
   const std::function<void()> on_progress_;
 };
 
@@ -157,10 +172,24 @@ class VisionEngine {
 
  private:
   friend class EncodeSubscription;
-  struct TakenTile {
+  // A place in an image that a tile's embeddings fill.
+  struct TilePlace {
     std::shared_ptr<Encoding> encoding;
     int index = 0;
+  };
+  struct TakenTile {
     Tile tile;
+    TileKey key;
+    std::vector<TilePlace> places;  // the first is whose turn it was; the others show the same
+  };
+  struct ReusedTile {
+    TilePlace place;
+    TileEmbeddings embeddings;
+  };
+  struct Batch {
+    std::vector<TakenTile> to_encode;
+    std::vector<ReusedTile> reused;
+    bool empty() const { return to_encode.empty() && reused.empty(); }
   };
   using Subscribers = std::vector<std::weak_ptr<EncodeSubscription>>;
 
@@ -172,8 +201,17 @@ class VisionEngine {
   void RunEncoder();
   // Decodes and cuts one picture, part by part.
   absl::Status CutTiles(const std::shared_ptr<Encoding>& encoding);
-  std::vector<TakenTile> TakeTiles() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void EncodeTiles(std::vector<TakenTile>& taken);
+  // Queues the tiles of a part, those that must be encoded; gives back the others.
+  std::vector<ReusedTile> QueueTiles(const std::shared_ptr<Encoding>& encoding,
+                                     std::vector<CutTile> part)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Whether an equal tile waits for the encoder or is in its hands.
+  bool IsUnderWay(const TileKey& key) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Batch TakeTiles() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EncodeTiles(const std::vector<TakenTile>& taken);
+  // Puts a tile's embeddings into the image and tells those who wait for it.
+  void Deliver(const TilePlace& place, ConstHostMatrix embeddings, bool reused);
+  void Deliver(const ReusedTile& tile);
   void TakeSpeed(int64_t num_tiles, double seconds);
   // Before the threads start.
   void Calibrate();
@@ -204,7 +242,9 @@ class VisionEngine {
   TurnOrder decode_turns_ ABSL_GUARDED_BY(mutex_);
   TurnOrder tile_turns_ ABSL_GUARDED_BY(mutex_);
   EmbeddingCache cache_ ABSL_GUARDED_BY(mutex_);
-  bool in_batch_ ABSL_GUARDED_BY(mutex_) = false;          // the encoder has tiles in hand
+  TileCache tile_cache_ ABSL_GUARDED_BY(mutex_);
+  bool in_batch_ ABSL_GUARDED_BY(mutex_) = false;  // the encoder has tiles in hand
+  std::vector<TileKey> keys_in_hand_ ABSL_GUARDED_BY(mutex_);
   VisionEngineSnapshot snapshot_ ABSL_GUARDED_BY(mutex_);  // what is counted nowhere else
   std::vector<std::thread> threads_;
   SideWork side_work_;

@@ -328,6 +328,7 @@ void EncodeCall::End(const absl::Status& status) {
   if (subscription_ != nullptr) {
     timings_ = subscription_->timings();
     from_cache_ = subscription_->from_cache();
+    num_reused_tiles_ = subscription_->num_reused_tiles();
     // A picture that another call began was not begun for this one.
     if (subscription_->timeline() != job_.timeline) job_.timeline.reset();
   }
@@ -367,10 +368,13 @@ bool EncodeCall::FillNext() {
     return true;
   }
   if (num_reported_ == deliveries_.size()) return false;
+  // Read first: never more than the encoded ones.
+  const int reused_tiles = subscription_ != nullptr ? subscription_->num_reused_tiles() : 0;
   if (subscription_ != nullptr && subscription_->num_encoded_tiles() > reported_tiles_) {
     reported_tiles_ = subscription_->num_encoded_tiles();
     writing_.mutable_progress()->set_encoded_tiles(reported_tiles_);
     writing_.mutable_progress()->set_num_tiles(subscription_->num_tiles());
+    writing_.mutable_progress()->set_reused_tiles(reused_tiles);
     return true;
   }
   for (Delivery& delivery : deliveries_) {
@@ -426,6 +430,7 @@ void EncodeCall::FillDone(size_t index) {
   done.mutable_timings()->set_encode_ms(timings.encode_ms);
   done.mutable_timings()->set_upload_ms(delivery.upload_ms);
   done.mutable_timings()->set_from_cache(subscription_->from_cache());
+  done.mutable_timings()->set_reused_tiles(subscription_->num_reused_tiles());
 }
 
 void EncodeCall::Report() {
@@ -446,6 +451,7 @@ void EncodeCall::Report() {
        {"width", has_layout_ ? job_.plan.image.width : 0},
        {"height", has_layout_ ? job_.plan.image.height : 0},
        {"tiles", num_tiles},
+       {"reused_tiles", num_reused_tiles_},
        {"from_cache", from_cache_},
        {"decode_ms", Rounded(timings_.decode_ms)},
        {"tile_ms", Rounded(timings_.tiling_ms)},
@@ -456,6 +462,7 @@ void EncodeCall::Report() {
   if (span_.recording()) {
     span_.Set("vl2.request_id", request_id_);
     span_.Set("vl2.tiles", num_tiles);
+    span_.Set("vl2.reused_tiles", num_reused_tiles_);
     span_.Set("vl2.from_cache", from_cache_);
     if (job_.timeline != nullptr && !from_cache_) {
       AddEncodingSpans(*job_.timeline, job_.plan.tiles_wide, finished_at_, span_);

@@ -120,6 +120,7 @@ class EncodeCall : public grpc::ServerBidiReactor<v1::EncodeRequest, v1::EncodeR
   std::chrono::steady_clock::time_point finished_at_ ABSL_GUARDED_BY(mutex_);
   EncodingTimings timings_ ABSL_GUARDED_BY(mutex_);
   bool from_cache_ ABSL_GUARDED_BY(mutex_) = false;
+  int num_reused_tiles_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t num_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   Span span_ ABSL_GUARDED_BY(mutex_);
   std::chrono::steady_clock::time_point last_use_ ABSL_GUARDED_BY(mutex_);

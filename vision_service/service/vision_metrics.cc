@@ -88,7 +88,7 @@ void VisionMetrics::Watch(const VisionEngine& engine, const PeerAllowList& peers
     gauge("vl2_vision_decoding_bytes", "Decoded bytes of the images being decoded.",
           now.decoding_bytes);
     gauge("vl2_vision_decoding_bytes_limit", "These at most.", options.max_decoding_bytes);
-    gauge("vl2_vision_cache_bytes", "Bytes of cached embeddings.", now.cache_bytes);
+    gauge("vl2_vision_cache_bytes", "Bytes of cached embeddings of images.", now.cache_bytes);
     gauge("vl2_vision_cache_bytes_limit", "These at most.", options.cache_bytes);
     for (const auto& [result, value] :
          {std::pair("hit", now.num_cache_hits), std::pair("shared", now.num_shared),
@@ -96,6 +96,17 @@ void VisionMetrics::Watch(const VisionEngine& engine, const PeerAllowList& peers
       counter("vl2_vision_cache_requests_total",
               "Images asked for: in the cache, being encoded for another call, or neither.", value,
               {{"result", result}});
+    }
+    gauge("vl2_vision_tile_cache_bytes", "Bytes of cached embeddings of tiles.",
+          now.tile_cache_bytes);
+    gauge("vl2_vision_tile_cache_bytes_limit", "These at most.", options.tile_cache_bytes);
+    for (const auto& [result, value] :
+         {std::pair("hit", now.num_tile_cache_hits), std::pair("shared", now.num_tiles_shared),
+          std::pair("miss", now.num_tile_cache_misses)}) {
+      counter("vl2_vision_tile_cache_requests_total",
+              "Tiles of images that were cut: in the cache, equal to one that is not encoded yet, "
+              "or neither.",
+              value, {{"result", result}});
     }
     counter("vl2_vision_abandoned_total", "Encodings that everybody left.", now.num_cancelled);
     gauge("vl2_vision_uploads", "Uploads by what they do.", num_uploads_, {{"state", "sending"}});

@@ -55,7 +55,7 @@ class Run(scenario.Scenario):
     def command(self, component, model, previous=False, more=()):
         # One thread computes, so that one can be slowed.
         own = {"language": ["--threads=1", "--slot_wait_timeout_ms=110000", "--cache_bytes=%d" % (256 << 20)],
-               "vision": ["--threads=1", "--cache_bytes=0", "--max_batch_tiles=4"],
+               "vision": ["--threads=1", "--cache_bytes=0", "--tile_cache_bytes=0", "--max_batch_tiles=4"],
                "gateway": ["--replica_wait_ms=500"]}[component]
         return [*super().command(component, model, previous), *own, *more]
 

@@ -219,7 +219,7 @@ def drains_agree(name, things):
 def memory_suffices(name, things):
     weights = dict(zip(("language", "vision"), WEIGHTS[name]))
     needs = {"gateway": ["VL2_MAX_HELD_BODY_BYTES"] * 2, "language": ["VL2_CACHE_BYTES", "VL2_MAX_EMBEDDING_BYTES"],
-             "vision": ["VL2_CACHE_BYTES", "VL2_MAX_HELD_BYTES", "VL2_MAX_DECODING_BYTES"]}
+             "vision": ["VL2_CACHE_BYTES", "VL2_TILE_CACHE_BYTES", "VL2_MAX_HELD_BYTES", "VL2_MAX_DECODING_BYTES"]}
     for component, keys in needs.items():
         _, container, values = settings(things, component)
         for key in keys:

@@ -94,7 +94,12 @@ class VisionEngineTest : public ::testing::Test {
     encoder_ = VisionEncoder::Load(*checkpoint_, *ops_);
   }
 
-  void Start(const VisionEngineOptions& options) {
+  // Every tile is encoded; tile_reuse_test.cc starts its own.
+  void Start(VisionEngineOptions options) {
+    options.tile_cache_bytes = 0;
+    StartReusing(options);
+  }
+  void StartReusing(const VisionEngineOptions& options) {
     engine_ = *VisionEngine::Start(options, config_, *encoder_);
   }
 
