@@ -1,7 +1,7 @@
 // ops_bench: times the operations at the published models' shapes (the case tables of tests/cases)
 // and prints them beside what the machine can do at most, measured in the same run.
 //
-//   ops_bench [--threads=N] [--filter=TEXT] [--target=AVX2] [--seconds=0.3] [--json=FILE]
+//   ops_bench [--threads=N] [--filter=TEXT] [--cpu_target=AVX2] [--seconds=0.3] [--json=FILE]
 //
 // Weights of products with few rows are taken in turns from more copies than caches hold, as a
 // model reads them. The peaks are measured again at the end; on a busy machine the two differ.
@@ -30,7 +30,7 @@
 
 ABSL_FLAG(int, threads, 0, "threads; 0: as many as the machine has");
 ABSL_FLAG(std::string, filter, "", "only cases whose name contains this");
-ABSL_FLAG(std::string, target, "", "instruction set; empty: the best of the machine");
+ABSL_FLAG(std::string, cpu_target, "", "instruction set; empty: the best of the machine");
 ABSL_FLAG(double, seconds, 0.3, "time a case is repeated for");
 ABSL_FLAG(std::string, json, "", "file for the results");
 
@@ -278,7 +278,10 @@ nlohmann::json ToJson(const Bench& bench, const CpuPeaks& peaks, int num_threads
 }
 
 int Main() {
-  SelectCpuTarget(absl::GetFlag(FLAGS_target));
+  if (const absl::Status target = ChooseCpuTarget(absl::GetFlag(FLAGS_cpu_target)); !target.ok()) {
+    std::fprintf(stderr, "ops_bench: %s\n", std::string(target.message()).c_str());
+    return 2;
+  }
   const int flag = absl::GetFlag(FLAGS_threads);
   ThreadPool pool(flag > 0 ? flag : UsableCores());
   const std::unique_ptr<Ops> ops = MakeCpuOps(&pool);

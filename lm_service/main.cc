@@ -44,6 +44,10 @@ ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:9061",
           "host:port for /metrics, /livez and /readyz, open from the start; empty: none.");
 ABSL_FLAG(std::string, port_file, "", "File that gets the ports once they are open; empty: none.");
 ABSL_FLAG(std::string, ops, "cpu", "Backend: cpu or ref.");
+ABSL_FLAG(
+    std::string, cpu_target, "",
+    "Instruction set: AVX3_DL, AVX3, AVX2, SSE4, NEON or EMU128; empty: the best. Machines that "
+    "differ answer alike, to the bit, with one that all of them have.");
 ABSL_FLAG(int, threads, 0,
           "Threads that compute; 0: as many as cores may be used, a container's quota included.");
 ABSL_FLAG(
@@ -51,6 +55,9 @@ ABSL_FLAG(
     "/livez fails when there is work and the engine has done nothing for so long, milliseconds.");
 ABSL_FLAG(int64_t, cache_tokens, 0,
           "Tokens that the key-value cache holds; 0: as --cache_bytes says.");
+ABSL_FLAG(
+    std::string, cache_dtype, "f32",
+    "Keys and values of the cache: f32, or bf16 for half the memory and a little less accuracy.");
 ABSL_FLAG(int64_t, cache_bytes, int64_t{2} << 30,
           "Bytes of the key-value cache, when --cache_tokens is 0.");
 ABSL_FLAG(int64_t, max_batch_tokens, 512, "Tokens computed in one step at most.");
@@ -72,7 +79,8 @@ namespace {
 struct Options {
   std::string model = absl::GetFlag(FLAGS_model);
   std::string model_name = absl::GetFlag(FLAGS_model_name);
-  WeightChoice weights;  // set by Validate
+  WeightChoice weights;             // set by Validate
+  DType cache_dtype = DType::kF32;  // set by Validate
   std::string ops = absl::GetFlag(FLAGS_ops);
   std::string advertise = absl::GetFlag(FLAGS_advertise);
   std::string metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
@@ -95,9 +103,15 @@ struct Options {
 absl::Status Options::Validate() {
   if (model.empty()) return InvalidArgument("--model is needed, see --help");
   VL2_ASSIGN_OR_RETURN(weights, ParseWeights(absl::GetFlag(FLAGS_weights)));
+  VL2_RETURN_IF_ERROR(ChooseCpuTarget(absl::GetFlag(FLAGS_cpu_target)));
   if (threads < 0 || threads > ThreadPool::kMaxThreads) {
     return InvalidArgument("--threads ", threads, " is outside [0, ", ThreadPool::kMaxThreads, "]");
   }
+  const std::string dtype = absl::GetFlag(FLAGS_cache_dtype);
+  if (dtype != "f32" && dtype != "bf16") {
+    return InvalidArgument("--cache_dtype \"", dtype, "\" is not one of f32, bf16");
+  }
+  cache_dtype = dtype == "f32" ? DType::kF32 : DType::kBF16;
   if (cache_tokens < 0) return InvalidArgument("--cache_tokens ", cache_tokens, " is negative");
   if (cache_tokens == 0 && cache_bytes < 1) {
     return InvalidArgument("--cache_bytes ", cache_bytes, " must be at least 1");
@@ -110,9 +124,10 @@ absl::Status Options::Validate() {
 EngineOptions Options::Engine(const LanguageConfig& config, const Ops& ops,
                               int32_t end_token_id) const {
   EngineOptions options;
-  options.scheduler.num_blocks = cache_tokens > 0
-                                     ? BlocksFor(cache_tokens)
-                                     : cache_bytes / ops.CacheBlockBytes(MakeCacheShape(config));
+  options.scheduler.num_blocks =
+      cache_tokens > 0 ? BlocksFor(cache_tokens)
+                       : cache_bytes / ops.CacheBlockBytes(MakeCacheShape(config, cache_dtype));
+  options.cache_dtype = cache_dtype;
   options.scheduler.max_running = absl::GetFlag(FLAGS_max_running);
   options.scheduler.max_batch_tokens = absl::GetFlag(FLAGS_max_batch_tokens);
   options.scheduler.max_step_ms = absl::GetFlag(FLAGS_max_step_ms);
@@ -129,7 +144,9 @@ absl::StatusOr<v1::ModelInfo> MakeInfo(const Options& options, const Checkpoint&
   VL2_ASSIGN_OR_RETURN(*info.mutable_model_id(), checkpoint.ModelId());
   VL2_RETURN_IF_ERROR(CheckModelId(info.model_id(), absl::GetFlag(FLAGS_expect_model_id)));
   const LanguageConfig& config = checkpoint.config().language_config;
-  info.set_weight_dtype(options.weights.Name(checkpoint.KeptType("language.lm_head.weight")));
+  // Replicas go on with each other's streams where all of it is the same.
+  info.set_weight_dtype(Cat(options.weights.Name(checkpoint.KeptType("language.lm_head.weight")),
+                            options.cache_dtype == DType::kF32 ? "" : ", bf16 cache"));
   info.set_device(options.ops == "cpu" ? Cat("cpu ", CpuTarget()) : options.ops);
   info.set_hidden_size(config.hidden_size);
   info.set_max_context_tokens(config.max_position_embeddings);
@@ -153,7 +170,7 @@ absl::Status Run(TerminationSignal& signal) {
   VL2_ASSIGN_OR_RETURN(const auto tracer, StartTracer("language", port));
   VL2_ASSIGN_OR_RETURN(const auto checkpoint,
                        Checkpoint::Open(options.model, options.weights.type));
-  VL2_ASSIGN_OR_RETURN(options.weights, Reconcile(options.weights, checkpoint->packed()));
+  VL2_ASSIGN_OR_RETURN(options.weights, checkpoint->Choose(options.weights));
   VL2_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::Load(options.model));
   ThreadPool pool(options.threads > 0 ? options.threads : UsableCores());
   port.SetThreads(pool.num_threads());

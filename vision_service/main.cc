@@ -50,6 +50,10 @@ ABSL_FLAG(int64_t, lm_allow_keep_ms, 600'000,
 ABSL_FLAG(int64_t, resolve_interval_ms, 2000,
           "How often the names in --lm_allow are resolved, milliseconds.");
 ABSL_FLAG(std::string, ops, "cpu", "Backend: cpu or ref.");
+ABSL_FLAG(
+    std::string, cpu_target, "",
+    "Instruction set: AVX3_DL, AVX3, AVX2, SSE4, NEON or EMU128; empty: the best. Machines that "
+    "differ answer alike, to the bit, with one that all of them have.");
 ABSL_FLAG(int, threads, 0,
           "Threads that encode; 0: as many as cores may be used, a container's quota included.");
 ABSL_FLAG(
@@ -124,6 +128,7 @@ struct Options {
 absl::Status Options::Validate() {
   if (model.empty()) return InvalidArgument("--model is needed, see --help");
   VL2_ASSIGN_OR_RETURN(weights, ParseWeights(absl::GetFlag(FLAGS_weights)));
+  VL2_RETURN_IF_ERROR(ChooseCpuTarget(absl::GetFlag(FLAGS_cpu_target)));
   if (threads < 0 || threads > ThreadPool::kMaxThreads) {
     return InvalidArgument("--threads ", threads, " is outside [0, ", ThreadPool::kMaxThreads, "]");
   }
@@ -174,7 +179,7 @@ absl::Status Run(TerminationSignal& signal) {
   VL2_ASSIGN_OR_RETURN(const auto peers, PeerAllowList::Make(options.peers));
   VL2_ASSIGN_OR_RETURN(const auto checkpoint,
                        Checkpoint::Open(options.model, options.weights.type));
-  VL2_ASSIGN_OR_RETURN(options.weights, Reconcile(options.weights, checkpoint->packed()));
+  VL2_ASSIGN_OR_RETURN(options.weights, checkpoint->Choose(options.weights));
   VL2_ASSIGN_OR_RETURN(const Json processor_json,
                        ParseJsonFile(options.model + "/processor_config.json"));
   VL2_ASSIGN_OR_RETURN(const ImageProcessorConfig processor,

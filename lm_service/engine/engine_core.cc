@@ -9,7 +9,7 @@ namespace vl2 {
 EngineCore::EngineCore(const EngineOptions& options, LanguageModel& model)
     : options_(options),
       model_(model),
-      cache_(model.MakeCache(options.scheduler.num_blocks)),
+      cache_(model.MakeCache(options.scheduler.num_blocks, options.cache_dtype)),
       scheduler_(options.scheduler, prefix_cache_),
       batch_(model.ops().NewBatch()),
       x_memory_(model.ops().device()),

@@ -25,7 +25,8 @@ struct EngineOptions {
   SchedulerOptions scheduler;
   // Requests that have not ended, waiting ones included; more are refused with RESOURCE_EXHAUSTED.
   int64_t max_sequences = 256;
-  int32_t end_token_id = 0;  // ends a sample; from the tokenizer, not from config.json
+  int32_t end_token_id = 0;         // ends a sample; from the tokenizer, not from config.json
+  DType cache_dtype = DType::kF32;  // or kBF16 (paged_cache.h)
   // Hears each step's duration, on the engine thread; may be empty.
   std::function<void(const StepStats&)> on_step;
 

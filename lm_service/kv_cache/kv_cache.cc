@@ -2,8 +2,8 @@
 
 namespace vl2 {
 
-CacheShape MakeCacheShape(const LanguageConfig& config) {
-  CacheShape shape = {.num_layers = config.num_hidden_layers};
+CacheShape MakeCacheShape(const LanguageConfig& config, DType dtype) {
+  CacheShape shape = {.num_layers = config.num_hidden_layers, .dtype = dtype};
   if (config.use_mla) {
     shape.latent_width = config.kv_lora_rank + config.qk_rope_head_dim;
   } else {

@@ -9,7 +9,7 @@
 namespace vl2 {
 
 // Multi-head layers hold keys and values, latent layers one latent and one rotated key per token.
-CacheShape MakeCacheShape(const LanguageConfig& config);
+CacheShape MakeCacheShape(const LanguageConfig& config, DType dtype = DType::kF32);
 
 // Blocks needed for `num_tokens` tokens.
 constexpr int64_t BlocksFor(int64_t num_tokens) {

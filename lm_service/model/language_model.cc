@@ -46,8 +46,8 @@ std::unique_ptr<LanguageModel> LanguageModel::Load(const Checkpoint& checkpoint,
   return model;
 }
 
-std::unique_ptr<PagedCache> LanguageModel::MakeCache(int64_t num_blocks) const {
-  return ops_.MakeCache(MakeCacheShape(config_), num_blocks);
+std::unique_ptr<PagedCache> LanguageModel::MakeCache(int64_t num_blocks, DType dtype) const {
+  return ops_.MakeCache(MakeCacheShape(config_, dtype), num_blocks);
 }
 
 void LanguageModel::SetBatch(std::span<const SequenceRows> sequences, std::span<const int32_t> ids,

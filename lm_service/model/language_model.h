@@ -37,8 +37,8 @@ class LanguageModel {
                                              const LoadProgress& progress = {},
                                              WeightPolicy policy = WeightPolicy::kAsStored);
 
-  // A cache of this model's shape. REQUIRES: num_blocks >= 1.
-  std::unique_ptr<PagedCache> MakeCache(int64_t num_blocks) const;
+  // A cache of this model's shape. REQUIRES: num_blocks >= 1; dtype is kF32 or kBF16.
+  std::unique_ptr<PagedCache> MakeCache(int64_t num_blocks, DType dtype = DType::kF32) const;
   // Sets a step's rows; their values are checked against the model and `cache`.
   void SetBatch(std::span<const SequenceRows> sequences, std::span<const int32_t> ids,
                 std::span<const int32_t> logit_rows, const PagedCache& cache, Batch* batch) const;

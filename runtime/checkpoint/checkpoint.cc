@@ -230,7 +230,7 @@ absl::Status Checkpoint::CheckTensors() {
     Location& location = it->second;
     const SafetensorsFile* const file = location.file;
     const TensorView& view = location.view;
-    const WeightFormat format = FormatOf(packed_, KindOf(spec.name));
+    const WeightFormat format = FormatOf(packed_, spec.name);
     if (location.format != format) {
       return InvalidArgument(file->path(), ": tensor \"", spec.name, "\" is ",
                              Name(location.format), ", expected ", Name(format), " of weights ",
@@ -265,6 +265,17 @@ absl::Status Checkpoint::CheckTensors() {
                            "\" does not belong to the model that config.json describes");
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<WeightChoice> Checkpoint::Choose(const WeightChoice& wanted) const {
+  VL2_ASSIGN_OR_RETURN(WeightChoice choice, Reconcile(wanted, packed_));
+  for (const std::string& part : choice.policy.finer()) {
+    const auto it = tensors_.lower_bound(part + ".");
+    if (it == tensors_.end() || !it->first.starts_with(part + ".")) {
+      return InvalidArgument("--weights names ", part, ", which the model lacks");
+    }
+  }
+  return choice;
 }
 
 TensorView Checkpoint::View(std::string_view name) const {

@@ -42,7 +42,10 @@ class Checkpoint {
   const ProcessorConfig& processor_config() const { return processor_config_; }
 
   // How the files' matrices are packed; kAsStored: not at all.
-  WeightPolicy packed() const { return packed_; }
+  const WeightPolicy& packed() const { return packed_; }
+  // What `wanted` comes to for these files: packed weights stay so. INVALID_ARGUMENT where they are
+  // packed otherwise, or `wanted` names a part that the model lacks.
+  absl::StatusOr<WeightChoice> Choose(const WeightChoice& wanted) const;
 
   // The view of an expected tensor as the file has it, perhaps misaligned. REQUIRES: `name` is in
   // ExpectedTensors(config()).

@@ -69,7 +69,7 @@ class WeightLoader {
   std::vector<WeightView> Views(const std::vector<std::string>& names);
   Tensor Convert(const std::string& name, DType to);
   void Done(const std::string& name);
-  WeightFormat FormatFor(const std::string& name) const { return FormatOf(policy_, KindOf(name)); }
+  WeightFormat FormatFor(const std::string& name) const { return FormatOf(policy_, name); }
   DeviceTensor Upload(const std::vector<float>& values, const Shape& shape);
 
   const Checkpoint& checkpoint_;

@@ -6,7 +6,7 @@ namespace vl2 {
 
 int64_t HostOps::CacheLayerBytes(const CacheShape& shape) const {
   const int64_t values = shape.latent() ? shape.key_width() : 2 * shape.key_width();
-  return kBlockTokens * values * static_cast<int64_t>(sizeof(float));
+  return kBlockTokens * values * static_cast<int64_t>(SizeOf(shape.dtype));
 }
 
 void HostOps::DoTakeRows(const TakeRowsArgs& args) {
@@ -23,18 +23,19 @@ void HostOps::DoReadCache(const ReadCacheArgs& args) {
   for (size_t i = 0; i < args.positions.size(); ++i) {
     const int64_t position = args.positions[i];
     const auto row = static_cast<int64_t>(i);
-    const float* block =
-        FloatBlock(layer, args.block_table[static_cast<size_t>(position / kBlockTokens)]);
+    const CacheBlock block(layer, args.block_table[static_cast<size_t>(position / kBlockTokens)]);
     const int64_t slot = position % kBlockTokens;
     if (shape.latent()) {
-      std::copy_n(block + slot * shape.latent_width, shape.latent_width, args.keys.row(row));
+      for (int64_t d = 0; d < shape.latent_width; ++d) {
+        args.keys.row(row)[d] = block.Get(slot * shape.latent_width + d);
+      }
       continue;
     }
-    const float* values = block + shape.key_width() * kBlockTokens;
+    const int64_t values = shape.key_width() * kBlockTokens;
     for (int64_t h = 0; h < shape.num_kv_heads; ++h) {
       for (int64_t d = 0; d < dim; ++d) {
-        args.keys.row(row)[h * dim + d] = block[(h * dim + d) * kBlockTokens + slot];
-        args.values.row(row)[h * dim + d] = values[(h * kBlockTokens + slot) * dim + d];
+        args.keys.row(row)[h * dim + d] = block.Get((h * dim + d) * kBlockTokens + slot);
+        args.values.row(row)[h * dim + d] = block.Get(values + (h * kBlockTokens + slot) * dim + d);
       }
     }
   }

@@ -115,6 +115,7 @@ std::unique_ptr<MoeWeight> Ops::PackExperts(const MoeWeight::Dims& dims, const L
 std::unique_ptr<PagedCache> Ops::MakeCache(const CacheShape& shape, int64_t num_blocks) {
   VL2_CHECK(num_blocks >= 1 && shape.num_layers >= 1 && shape.key_width() >= 1)
       << num_blocks << " blocks, " << shape.num_layers << " layers of " << shape.key_width();
+  VL2_CHECK(shape.dtype == DType::kF32 || shape.dtype == DType::kBF16) << Name(shape.dtype);
   return std::make_unique<PagedCache>(device_, shape, num_blocks, CacheLayerBytes(shape));
 }
 

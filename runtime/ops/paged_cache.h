@@ -13,6 +13,7 @@
 #include "runtime/base/check.h"
 #include "runtime/ops/batch.h"
 #include "runtime/tensor/device.h"
+#include "runtime/tensor/dtype.h"
 #include "runtime/tensor/matrix.h"
 
 namespace vl2 {
@@ -26,6 +27,9 @@ struct CacheShape {
   int64_t num_kv_heads = 0;  // multi-head
   int64_t head_dim = 0;      // multi-head
   int64_t latent_width = 0;  // latent: kv_lora_rank + qk_rope_head_dim; 0: multi-head
+  // kF32, or kBF16: values are rounded to nearest when they are written. Every position is, before
+  // anything attends to it, so results stay the same however a prompt is cut and batched.
+  DType dtype = DType::kF32;
 
   bool latent() const { return latent_width > 0; }
   // Values of a token and layer: keys, then as many values; or the latent.
@@ -35,6 +39,7 @@ struct CacheShape {
 // One layer of the cache. Borrowed.
 struct PagedLayer {
   Device* device = nullptr;
+  DType dtype = DType::kF32;
   std::byte* data = nullptr;  // the layer's part of block 0
   int64_t block_stride = 0;   // bytes from a block to the next
   int64_t num_blocks = 0;
@@ -57,7 +62,8 @@ class PagedCache {
   const Buffer& memory() const { return memory_; }
   PagedLayer layer(int64_t index) const {
     VL2_CHECK(index >= 0 && index < shape_.num_layers) << index << " of " << shape_.num_layers;
-    return {memory_.device(), memory_.bytes() + index * layer_bytes_, block_bytes(), num_blocks_};
+    return {memory_.device(), shape_.dtype, memory_.bytes() + index * layer_bytes_, block_bytes(),
+            num_blocks_};
   }
 
  private:

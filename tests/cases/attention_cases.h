@@ -26,6 +26,7 @@ struct AttentionCase {
   int64_t head_dim = 1;            // multi-head
   LatentWeight::Dims latent = {};  // latent
   DType dtype = DType::kBF16;      // of the latent weights
+  DType cache = DType::kF32;
   std::vector<SequenceCase> sequences;
 
   int64_t num_rows() const {
@@ -40,7 +41,7 @@ struct AttentionCase {
     for (const SequenceCase& s : c.sequences) {
       stream << " " << s.first_position << "+" << s.num_rows << "/" << s.num_prompt;
     }
-    return stream;
+    return stream << ", cache " << Name(c.cache);
   }
 };
 
@@ -56,6 +57,18 @@ inline std::vector<std::vector<SequenceCase>> SequenceMixes() {
       {{640, 1, 600}},
       {{128, 13, 141}, {0, 1, 1}, {1, 1, 1}, {2, 1, 1}},
   };
+}
+
+// Each case with a float32 and a bfloat16 cache.
+inline std::vector<AttentionCase> WithBothCaches(const std::vector<AttentionCase>& cases) {
+  std::vector<AttentionCase> both;
+  for (AttentionCase c : cases) {
+    for (const DType cache : {DType::kF32, DType::kBF16}) {
+      c.cache = cache;
+      both.push_back(c);
+    }
+  }
+  return both;
 }
 
 inline std::vector<AttentionCase> CausalTestCases() {
@@ -77,7 +90,7 @@ inline std::vector<AttentionCase> CausalTestCases() {
   add(6, 2, 16, SequenceMixes()[5]);
   add(1, 1, 1, SequenceMixes()[3]);
   add(3, 3, 239, SequenceMixes()[4]);
-  return cases;
+  return WithBothCaches(cases);
 }
 
 inline std::vector<AttentionCase> LatentTestCases() {
@@ -97,7 +110,7 @@ inline std::vector<AttentionCase> LatentTestCases() {
   }
   add({16, 512, 128, 64, 128}, DType::kBF16, SequenceMixes()[4]);
   add({17, 70, 15, 2, 33}, DType::kBF16, SequenceMixes()[5]);
-  return cases;
+  return WithBothCaches(cases);
 }
 
 // A cache with shuffled blocks, filled with random values at the positions in use and NaN in every
@@ -108,13 +121,14 @@ class PagedCacheData {
 
   // Either multi-head (num_kv_heads, head_dim) or latent (width).
   PagedCacheData(const std::vector<SequenceCase>& cases, int64_t num_kv_heads, int64_t head_dim,
-                 int64_t width, Ops* ops) {
+                 int64_t width, Ops* ops, DType dtype = DType::kF32) {
     int64_t num_blocks = 0;
     for (const SequenceCase& c : cases) num_blocks += Blocks(c);
     cache_ = ops->MakeCache({.num_layers = 1,
                              .num_kv_heads = num_kv_heads,
                              .head_dim = head_dim,
-                             .latent_width = width},
+                             .latent_width = width,
+                             .dtype = dtype},
                             num_blocks + 2);
     FillWithNan();
     // Blocks of all sequences in turns, backwards.
@@ -224,7 +238,7 @@ class CausalProblem {
  public:
   CausalProblem(const AttentionCase& c, Ops* ops)
       : case_(c),
-        cache_(c.sequences, c.num_kv_heads, c.head_dim, 0, ops),
+        cache_(c.sequences, c.num_kv_heads, c.head_dim, 0, ops, c.cache),
         q_(ops->device(), c.num_rows(), c.num_heads * c.head_dim, 3, 2.0f, 1),
         out_(ops->device(), c.num_rows(), c.num_heads * c.head_dim, 1) {}
 
@@ -276,7 +290,7 @@ class LatentProblem {
  public:
   LatentProblem(const AttentionCase& c, Ops* ops)
       : case_(c),
-        cache_(c.sequences, 0, 0, c.latent.kv_lora_rank + c.latent.qk_rope_head_dim, ops),
+        cache_(c.sequences, 0, 0, c.latent.kv_lora_rank + c.latent.qk_rope_head_dim, ops, c.cache),
         q_(ops->device(), c.num_rows(), c.num_heads * head_dim(), 3, 2.0f, 1),
         out_(ops->device(), c.num_rows(), c.num_heads * c.latent.v_head_dim, 1) {
     const LatentWeight::Dims& dims = c.latent;

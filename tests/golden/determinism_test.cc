@@ -51,8 +51,11 @@ TEST_P(Determinism, LogitsAreBitIdentical) {
   const auto checkpoint = Checkpoint::Open(std::string(VL2_TEST_DATA "/golden/") + GetParam());
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
   std::vector<float> as_stored;
-  for (const WeightPolicy policy :
-       {WeightPolicy::kAsStored, WeightPolicy::kInt8, WeightPolicy::kInt4}) {
+  const WeightPolicy with_parts(WeightPolicy::kInt4,
+                                {"language.lm_head", "language.model.layers.0"});
+  for (const WeightPolicy& policy :
+       {WeightPolicy(WeightPolicy::kAsStored), WeightPolicy(WeightPolicy::kInt8),
+        WeightPolicy(WeightPolicy::kInt4), with_parts}) {
     const std::vector<float> expected = LogitsOf(**checkpoint, {0, 0, 1}, policy);
     ASSERT_EQ(expected.size(), static_cast<size_t>(7 + kNewTokens) * 544);
     for (const BatchShape& run :
@@ -61,8 +64,8 @@ TEST_P(Determinism, LogitsAreBitIdentical) {
       const std::vector<float> actual = LogitsOf(**checkpoint, run, policy);
       ASSERT_EQ(actual.size(), expected.size());
       EXPECT_EQ(std::memcmp(actual.data(), expected.data(), expected.size() * sizeof(float)), 0)
-          << "policy " << static_cast<int>(policy) << ", chunk " << run.chunk << ", "
-          << run.num_others << " others, " << run.num_threads << " threads";
+          << Name(policy) << ", chunk " << run.chunk << ", " << run.num_others << " others, "
+          << run.num_threads << " threads";
     }
     // The policy has been followed.
     if (policy == WeightPolicy::kAsStored) {

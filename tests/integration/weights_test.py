@@ -51,6 +51,14 @@ class WeightsTest(unittest.TestCase):
             self.assertEqual(run.returncode, 1)
             self.assertIn('--weights "int5" is not one of auto, bf16, f32, int8, int4', run.stderr + run.stdout)
 
+    def test_an_instruction_set_that_is_not_there_is_refused(self):
+        for program in ("lm_service", "vision_service"):
+            run = subprocess.run([os.path.join(BIN, program), "--model=" + CHECKPOINT, "--cpu_target=AVX9"],
+                                 capture_output=True, text=True, timeout=60, check=False)
+            self.assertEqual(run.returncode, 1)
+            self.assertRegex(run.stderr + run.stdout,
+                             "--cpu_target \"AVX9\" is not one of this machine's: [A-Z0-9_]+(, [A-Z0-9_]+)*")
+
     def test_bf16_gives_way_to_int8_under_load(self):
         cluster = MixedCluster(["bf16", "int8"])
         self.addCleanup(cluster.stop)
@@ -137,6 +145,29 @@ class PackedCheckpointTest(unittest.TestCase):
                              capture_output=True, text=True, timeout=60, check=False)
         self.assertEqual(run.returncode, 1)
         return run.stderr + run.stdout
+
+    def test_parts_in_more_bits(self):
+        value = "int4+vision.blocks.0+language.model.layers.1"
+        packed = self.quantize(value)
+        with open(os.path.join(packed, "config.json")) as file:
+            self.assertEqual(json.load(file)["quantization_config"]["weights"],
+                             "int4+language.model.layers.1+vision.blocks.0")
+        answers = []
+        for model, weights in ((packed, "auto"), (CHECKPOINT, value), (CHECKPOINT, "int4")):
+            flags = ["--weights=" + weights]
+            cluster = Cluster(BIN, model=model, lm_flags=flags, vision_flags=flags)
+            status, answer = cluster.chat({**ask(image_part("scene_300x420.png"), "What is it?", max_tokens=12),
+                                           "logprobs": True, "ignore_eos": True})
+            cluster.stop()
+            self.assertEqual(status, 200, answer)
+            answers.append(answer["choices"][0]["logprobs"])
+        self.assertEqual(answers[0], answers[1])
+        self.assertNotEqual(answers[1], answers[2])
+        self.assertIn("the checkpoint's weights are int4+language.model.layers.1+vision.blocks.0, --weights is int4",
+                      self.start_error(packed, "--weights=int4"))
+        for wrong, text in (("int8+vision.blocks.99", "names vision.blocks.99, which the model lacks"),
+                            ("int8+vision", "is not language.model.layers.N, vision.blocks.N or")):
+            self.assertIn(text, self.start_error(CHECKPOINT, "--weights=" + wrong))
 
     def test_the_same_bits_as_packed_at_the_start(self):
         body = {**ask(image_part("scene_640x480.png"), "What is it?", max_tokens=12), "logprobs": True,

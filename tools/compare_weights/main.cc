@@ -20,8 +20,8 @@
 #include "runtime/base/status.h"
 #include "runtime/base/usage.h"
 #include "runtime/checkpoint/checkpoint.h"
-#include "runtime/weight_format/weight_policy.h"
 #include "runtime/ops/make_ops.h"
+#include "runtime/weight_format/weight_policy.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 #include "tools/pictures/encode_picture.h"
@@ -29,6 +29,9 @@
 ABSL_FLAG(std::string, model, "", "Folder of a DeepSeek-VL2 checkpoint.");
 ABSL_FLAG(std::vector<std::string>, weights, std::vector<std::string>({"int8", "int4"}),
           "Values of lm_service's --weights to compare with the weights as stored.");
+ABSL_FLAG(
+    std::string, cache_dtype, "f32",
+    "As lm_service's: f32 or bf16, of the weights that are compared; those as stored have f32.");
 ABSL_FLAG(std::string, questions, "",
           "File with one JSON object a line: {\"prompt\": …, \"images\": [files beside it], "
           "\"answer\": …}; images and answer may be left out.");
@@ -52,13 +55,16 @@ struct Outputs {
   std::vector<float> log_probs;            // [rows, vocab]
   std::vector<std::vector<float>> hidden;  // by layer: [rows, hidden]
   std::vector<float> embeddings;           // of all pictures
+  std::vector<std::vector<float>> tower;   // by block: some rows of the pictures' global views
 };
 
 class Model {
  public:
   static absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& dir,
-                                                     const WeightChoice& weights) {
+                                                     const WeightChoice& weights,
+                                                     DType cache_dtype = DType::kF32) {
     std::unique_ptr<Model> model(new Model);
+    model->cache_dtype_ = cache_dtype;
     VL2_ASSIGN_OR_RETURN(model->checkpoint_, Checkpoint::Open(dir, weights.type));
     VL2_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(dir));
     model->tokenizer_ = std::make_unique<Tokenizer>(std::move(tokenizer));
@@ -67,8 +73,9 @@ class Model {
     const int threads = absl::GetFlag(FLAGS_threads);
     model->pool_ = std::make_unique<ThreadPool>(threads > 0 ? threads : UsableCores());
     VL2_ASSIGN_OR_RETURN(model->ops_, MakeOps("cpu", model->pool_.get()));
-    model->vision_ = VisionEncoder::Load(*model->checkpoint_, *model->ops_, {}, weights.policy);
-    model->language_ = LanguageModel::Load(*model->checkpoint_, *model->ops_, {}, weights.policy);
+    VL2_ASSIGN_OR_RETURN(const WeightChoice choice, model->checkpoint_->Choose(weights));
+    model->vision_ = VisionEncoder::Load(*model->checkpoint_, *model->ops_, {}, choice.policy);
+    model->language_ = LanguageModel::Load(*model->checkpoint_, *model->ops_, {}, choice.policy);
     return model;
   }
 
@@ -81,7 +88,7 @@ class Model {
     }
     VL2_ASSIGN_OR_RETURN(Input input, Prepare(question));
     const auto length = static_cast<int64_t>(input.ids.size());
-    Sequence sequence(*language_, length + absl::GetFlag(FLAGS_tokens));
+    Sequence sequence(*language_, cache_dtype_, length + absl::GetFlag(FLAGS_tokens));
     std::vector<int32_t> answer;
     while (static_cast<int64_t>(answer.size()) < absl::GetFlag(FLAGS_tokens)) {
       const int64_t first = answer.empty() ? 0 : length + static_cast<int64_t>(answer.size()) - 1;
@@ -104,7 +111,7 @@ class Model {
     for (int64_t i = 0; i < static_cast<int64_t>(answer.size()); ++i) {
       watched.push_back(length - 1 + i);
     }
-    Sequence sequence(*language_, static_cast<int64_t>(input.ids.size()));
+    Sequence sequence(*language_, cache_dtype_, static_cast<int64_t>(input.ids.size()));
     HiddenTap tap(watched);
     Outputs outputs;
     outputs.log_probs =
@@ -115,7 +122,12 @@ class Model {
     }
     outputs.hidden = std::move(tap.layers);
     for (const auto& picture : input.pictures) {
-      const ConstHostMatrix values = picture->assembler->embeddings();
+      outputs.tower.resize(picture->tower.size());
+      for (size_t block = 0; block < picture->tower.size(); ++block) {
+        outputs.tower[block].insert(outputs.tower[block].end(), picture->tower[block].begin(),
+                                    picture->tower[block].end());
+      }
+      const ConstHostMatrix values = picture->encoded.assembler->embeddings();
       outputs.embeddings.insert(outputs.embeddings.end(), values.data,
                                 values.data + values.rows * values.cols);
     }
@@ -123,21 +135,40 @@ class Model {
   }
 
  private:
+  struct Picture {
+    EncodedPicture encoded;
+    std::vector<std::vector<float>> tower;  // as Outputs'
+  };
+
   struct Input {
     std::vector<int32_t> ids;
-    std::vector<std::shared_ptr<const EncodedPicture>> pictures;
+    std::vector<std::shared_ptr<const Picture>> pictures;
     std::vector<std::pair<int64_t, size_t>> places;  // position of a picture's first embedding
   };
 
   struct Sequence {
-    Sequence(const LanguageModel& model, int64_t num_tokens)
-        : cache(model.MakeCache(BlocksFor(num_tokens))) {
+    Sequence(const LanguageModel& model, DType cache_dtype, int64_t num_tokens)
+        : cache(model.MakeCache(BlocksFor(num_tokens), cache_dtype)) {
       for (int64_t i = 0; i < BlocksFor(num_tokens); ++i) {
         blocks.push_back(static_cast<int32_t>(i));
       }
     }
     std::unique_ptr<PagedCache> cache;
     std::vector<int32_t> blocks;
+  };
+
+  // Every 64th row after each block of the tower.
+  class TowerTap final : public Tap {
+   public:
+    void OnMatrix(std::string_view name, ConstHostMatrix values) override {
+      if (!name.starts_with("vision.block")) return;
+      std::vector<float>& kept = blocks.emplace_back();
+      for (int64_t row = 0; row < values.rows; row += 64) {
+        kept.insert(kept.end(), values.row(row), values.row(row) + values.cols);
+      }
+    }
+    void OnExperts(int64_t, MatrixView<const int32_t>, ConstHostMatrix) override {}
+    std::vector<std::vector<float>> blocks;
   };
 
   class HiddenTap final : public Tap {
@@ -168,12 +199,13 @@ class Model {
   }
 
   // Questions about one picture often follow each other: the last one is kept.
-  absl::StatusOr<std::shared_ptr<const EncodedPicture>> Encode(const std::string& path,
-                                                               bool cropping) {
+  absl::StatusOr<std::shared_ptr<const Picture>> Encode(const std::string& path, bool cropping) {
     if (const std::string key = Cat(path, cropping ? "" : " whole"); key != last_path_) {
+      TowerTap tap;
       VL2_ASSIGN_OR_RETURN(EncodedPicture picture,
-                           EncodePicture(processor_, *vision_, path, cropping));
-      last_picture_ = std::make_shared<const EncodedPicture>(std::move(picture));
+                           EncodePicture(processor_, *vision_, path, cropping, &tap));
+      last_picture_ =
+          std::make_shared<const Picture>(Picture{std::move(picture), std::move(tap.blocks)});
       last_path_ = key;
     }
     return last_picture_;
@@ -193,9 +225,10 @@ class Model {
       if (const auto* slot = std::get_if<ImageSlot>(&segment)) {
         const auto index = static_cast<size_t>(slot->image_index);
         input.places.emplace_back(static_cast<int64_t>(input.ids.size()), index);
-        input.ids.insert(input.ids.end(),
-                         static_cast<size_t>(input.pictures[index]->assembler->num_embeddings()),
-                         tokenizer_->control_ids().image);
+        input.ids.insert(
+            input.ids.end(),
+            static_cast<size_t>(input.pictures[index]->encoded.assembler->num_embeddings()),
+            tokenizer_->control_ids().image);
       } else {
         const auto& ids = std::get<Prompt::TokenIds>(segment);
         input.ids.insert(input.ids.end(), ids.begin(), ids.end());
@@ -227,7 +260,7 @@ class Model {
     language_->Embed(*batch, x);
     if (first == 0) {
       for (const auto& [position, index] : input.places) {
-        const ConstHostMatrix values = input.pictures[index]->assembler->embeddings();
+        const ConstHostMatrix values = input.pictures[index]->encoded.assembler->embeddings();
         ops_->WriteRows({.values = values, .out = x.Rows(position, values.rows)});
       }
     }
@@ -247,11 +280,12 @@ class Model {
   std::unique_ptr<Tokenizer> tokenizer_;
   ImageProcessorConfig processor_;
   std::unique_ptr<ThreadPool> pool_;
+  DType cache_dtype_ = DType::kF32;
   std::unique_ptr<Ops> ops_;
   std::unique_ptr<VisionEncoder> vision_;
   std::unique_ptr<LanguageModel> language_;
   std::string last_path_;
-  std::shared_ptr<const EncodedPicture> last_picture_;
+  std::shared_ptr<const Picture> last_picture_;
 };
 
 struct Error {
@@ -265,6 +299,14 @@ struct Error {
   }
   double Percent() const { return all > 0 ? 100 * std::sqrt(wrong / all) : 0; }
 };
+
+void PrintErrors(const char* what, std::span<const Error> errors) {
+  if (errors.empty()) return;
+  std::printf("  %s:", what);
+  for (size_t i = 0; i < errors.size(); ++i) {
+    std::printf(" %zu: %.2f%%%s", i, errors[i].Percent(), i + 1 < errors.size() ? "," : "\n");
+  }
+}
 
 absl::StatusOr<std::vector<Question>> ReadQuestions() {
   const std::string path = absl::GetFlag(FLAGS_questions);
@@ -334,6 +376,11 @@ absl::Status Compare() {
   if (absl::GetFlag(FLAGS_tokens) < 1) {
     return InvalidArgument("--tokens ", absl::GetFlag(FLAGS_tokens), " must be at least 1");
   }
+  const std::string cache = absl::GetFlag(FLAGS_cache_dtype);
+  if (cache != "f32" && cache != "bf16") {
+    return InvalidArgument("--cache_dtype \"", cache, "\" is not one of f32, bf16");
+  }
+  const DType dtype = cache == "f32" ? DType::kF32 : DType::kBF16;
   std::vector<WeightChoice> choices;
   for (const std::string& name : absl::GetFlag(FLAGS_weights)) {
     VL2_ASSIGN_OR_RETURN(choices.emplace_back(), ParseWeights(name));
@@ -351,16 +398,21 @@ absl::Status Compare() {
   absl::Status status = absl::OkStatus();
   for (size_t c = 0; c < choices.size(); ++c) {
     const std::string name = absl::GetFlag(FLAGS_weights)[c];
-    VL2_ASSIGN_OR_RETURN(const auto model, Model::Load(dir, choices[c]));
+    VL2_ASSIGN_OR_RETURN(const auto model, Model::Load(dir, choices[c], dtype));
     Divergence divergence;
     Error embeddings;
     std::vector<Error> layers(stored[0].hidden.size());
+    std::vector<Error> blocks;
     for (size_t i = 0; i < questions.size(); ++i) {
       VL2_ASSIGN_OR_RETURN(const Outputs outputs, model->Run(questions[i], answers[i]));
       divergence.Add(stored[i].log_probs, outputs.log_probs, answers[i]);
       embeddings.Add(stored[i].embeddings, outputs.embeddings);
       for (size_t layer = 0; layer < layers.size(); ++layer) {
         layers[layer].Add(stored[i].hidden[layer], outputs.hidden[layer]);
+      }
+      blocks.resize(std::max(blocks.size(), outputs.tower.size()));
+      for (size_t block = 0; block < outputs.tower.size(); ++block) {
+        blocks[block].Add(stored[i].tower[block], outputs.tower[block]);
       }
     }
     const auto count = static_cast<double>(divergence.kl.size());
@@ -375,11 +427,8 @@ absl::Status Compare() {
     if (embeddings.all > 0) {
       std::printf("  pictures' embeddings: relative error %.2f%%\n", embeddings.Percent());
     }
-    std::printf("  hidden state after layer:");
-    for (size_t layer = 0; layer < layers.size(); ++layer) {
-      std::printf(" %zu: %.2f%%%s", layer, layers[layer].Percent(),
-                  layer + 1 < layers.size() ? "," : "\n");
-    }
+    PrintErrors("tower after block", blocks);
+    PrintErrors("hidden state after layer", layers);
     std::fflush(stdout);
     const double limit = absl::GetFlag(FLAGS_max_kl);
     if (limit > 0 && !(divergence.Mean() <= limit)) {

@@ -96,7 +96,7 @@ absl::Status WriteRandomCheckpoint(const RandomCheckpointOptions& options, const
   ValueSource source(options, config, pool);
   std::vector<OutTensor> tensors;
   for (const TensorSpec& spec : specs) {
-    const WeightFormat format = FormatOf(options.weights, KindOf(spec.name));
+    const WeightFormat format = FormatOf(options.weights, spec.name);
     tensors.push_back(format == WeightFormat::kAsStored ? source.Stored(spec)
                                                         : source.Packed(spec, format));
   }
@@ -107,7 +107,7 @@ absl::Status WriteRandomCheckpoint(const RandomCheckpointOptions& options, const
     Sha256 sha;
     sha.Update(Cat(options.config.dump(), options.seed));
     written["quantization_config"] = {{"quant_method", kQuantMethod},
-                                      {"weights", std::string(Name(options.weights))},
+                                      {"weights", Name(options.weights)},
                                       {"layout", kQuantLayout},
                                       {"source_model_id", "random-" + ToHex(sha.Finish())}};
   }

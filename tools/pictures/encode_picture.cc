@@ -22,7 +22,7 @@ double TakeMilliseconds(Clock::time_point& begin) {
 
 absl::StatusOr<EncodedPicture> EncodePicture(const ImageProcessorConfig& processor,
                                              VisionEncoder& vision, const std::string& path,
-                                             bool cropping) {
+                                             bool cropping, Tap* tap) {
   const ImagePreprocessor preprocessor(processor);
   VL2_ASSIGN_OR_RETURN(const std::string bytes,
                        ReadFile(path, preprocessor.decoder().limits().max_bytes));
@@ -51,7 +51,7 @@ absl::StatusOr<EncodedPicture> EncodePicture(const ImageProcessorConfig& process
   const Matrix out = memory.Resize(vision.embeddings_per_tile(), vision.hidden());
   for (size_t i = 0; i < tiles.size(); ++i) {
     const uint8_t* const tile = tiles[i].data();
-    vision.Encode(std::span(&tile, 1), normalizer.table(), out);
+    vision.Encode(std::span(&tile, 1), normalizer.table(), out, i == 0 ? tap : nullptr);
     encoded.assembler->AddTile(static_cast<int64_t>(i), ToHost(ConstMatrix(out), host_memory));
   }
   encoded.encode_ms = TakeMilliseconds(begin);

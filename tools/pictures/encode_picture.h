@@ -18,9 +18,10 @@ struct EncodedPicture {
   double decode_ms = 0, tiling_ms = 0, encode_ms = 0;
 };
 
-// `cropping`: with local tiles, as for one and two pictures. Errors name the file.
+// `cropping`: with local tiles, as for one and two pictures. `tap` sees the global view's encoding.
+// Errors name the file.
 absl::StatusOr<EncodedPicture> EncodePicture(const ImageProcessorConfig& processor,
                                              VisionEncoder& vision, const std::string& path,
-                                             bool cropping);
+                                             bool cropping, Tap* tap = nullptr);
 
 }  // namespace vl2

@@ -22,7 +22,9 @@
 #include "runtime/checkpoint/weight_conversion.h"
 #include "tools/shard_writer/shard_writer.h"
 
-ABSL_FLAG(std::string, weights, "int8", "int8 or int4.");
+ABSL_FLAG(std::string, weights, "int8",
+          "int8 or int4, perhaps with parts that get more bits: int4+language.model.layers.0 "
+          "(docs/quantization.md).");
 ABSL_FLAG(int, threads, 0, "Threads; 0: as many as the machine has.");
 
 namespace vl2 {
@@ -99,13 +101,14 @@ absl::Status Run(const std::string& dir, const std::string& out) {
   if (checkpoint->packed() != WeightPolicy::kAsStored) {
     return InvalidArgument(dir, ": the weights are ", Name(checkpoint->packed()), " already");
   }
+  VL2_RETURN_IF_ERROR(checkpoint->Choose(choice));
   VL2_ASSIGN_OR_RETURN(const std::string model_id, checkpoint->ModelId());
   const int threads = absl::GetFlag(FLAGS_threads);
   ThreadPool pool(threads > 0 ? threads : UsableCores());
   std::vector<OutTensor> tensors;
   for (const TensorSpec& spec : ExpectedTensors(checkpoint->config())) {
     const TensorKind kind = KindOf(spec.name);
-    const WeightFormat format = FormatOf(choice.policy, kind);
+    const WeightFormat format = FormatOf(choice.policy, spec.name);
     if (format == WeightFormat::kAsStored) {
       tensors.push_back(Copied(*checkpoint, spec.name));
       continue;
@@ -118,7 +121,7 @@ absl::Status Run(const std::string& dir, const std::string& out) {
   }
   VL2_ASSIGN_OR_RETURN(Json config, ParseJsonFile(dir + "/config.json"));
   config["quantization_config"] = {{"quant_method", kQuantMethod},
-                                   {"weights", std::string(Name(choice.policy))},
+                                   {"weights", Name(choice.policy)},
                                    {"layout", kQuantLayout},
                                    {"source_model_id", model_id}};
   VL2_RETURN_IF_ERROR(PrepareFolder(out));

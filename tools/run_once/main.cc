@@ -79,7 +79,7 @@ absl::StatusOr<Loaded> Load(const std::string& dir) {
   Loaded loaded;
   VL2_ASSIGN_OR_RETURN(WeightChoice weights, ParseWeights(absl::GetFlag(FLAGS_weights)));
   VL2_ASSIGN_OR_RETURN(loaded.checkpoint, Checkpoint::Open(dir, weights.type));
-  VL2_ASSIGN_OR_RETURN(weights, Reconcile(weights, loaded.checkpoint->packed()));
+  VL2_ASSIGN_OR_RETURN(weights, loaded.checkpoint->Choose(weights));
   VL2_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(dir));
   loaded.tokenizer = std::make_unique<Tokenizer>(std::move(tokenizer));
   VL2_ASSIGN_OR_RETURN(const Json processor, ParseJsonFile(dir + "/processor_config.json"));

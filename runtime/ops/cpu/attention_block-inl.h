@@ -24,7 +24,7 @@
 #include "runtime/ops/cpu/math-inl.h"
 #include "runtime/ops/cpu/matmul_tiling.h"
 #include "runtime/ops/cpu/tile-inl.h"
-#include "runtime/ops/paged_cache.h"
+#include "runtime/ops/host_ops.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace vl2 {
@@ -196,6 +196,26 @@ HWY_INLINE void DivideRow(const float* from, float sum, int64_t count, float* to
     hn::StoreU(hn::Div(hn::LoadU(d, from + col), divisor), d, to + col);
   }
   for (; col < count; ++col) to[col] = from[col] / sum;
+}
+
+// `count` values of a block from value `first` on, as they lie in a float32 cache, else in
+// `widened`.
+HWY_INLINE const float* ReadBlock(const PagedLayer& layer, int32_t index, int64_t first,
+                                  int64_t count, float* widened) {
+  const CacheBlock block(layer, index);
+  if (layer.dtype == DType::kF32) return block.floats() + first;
+  const hn::Rebind<uint16_t, DF> narrow;
+  const hn::Rebind<uint32_t, DF> wide;
+  const BFloat16* from = block.bfloats() + first;
+  const auto lanes = static_cast<int64_t>(kVectorLanes);
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    const auto bits = hn::LoadU(narrow, reinterpret_cast<const uint16_t*>(from + i));
+    const auto value = hn::BitCast(DF(), hn::ShiftLeft<16>(hn::PromoteTo(wide, bits)));
+    hn::StoreU(value, DF(), widened + i);
+  }
+  for (; i < count; ++i) widened[i] = ToFloat(from[i]);
+  return widened;
 }
 
 // Copies rows of `width` floats to rows of `stride`, the rest zeros.

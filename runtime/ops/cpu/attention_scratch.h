@@ -26,6 +26,7 @@ struct AttentionThread {
   GrowingHostMatrix values;
   GrowingHostMatrix packed;
   GrowingHostMatrix expanded;  // keys of a block before they are transposed
+  GrowingHostMatrix widened;   // what is read of a bfloat16 cache, as float32
 };
 
 // A contiguous part of one sequence's rows, and of one head's work on them.

@@ -16,13 +16,16 @@ namespace HWY_NAMESPACE {
 
 // Keys and values of one head in block `index` of the sequence; num_tokens of them are used.
 HWY_INLINE KeyBlock HeadBlock(const CausalAttentionArgs& args, const SequenceRows& sequence,
-                              int64_t head, int64_t index, int64_t num_tokens, float* padded) {
+                              int64_t head, int64_t index, int64_t num_tokens, float* padded,
+                              float* widened) {
   const int64_t dim = args.head_dim;
   const int64_t kv_head = head / (args.num_heads / args.num_kv_heads);
-  const float* block = FloatBlock(args.cache, sequence.block_table[index]);
+  const int32_t block = sequence.block_table[index];
+  const int64_t head_values = dim * kBlockTokens;
   KeyBlock keys;
-  keys.keys = block + kv_head * dim * kBlockTokens;
-  keys.values = block + (args.num_kv_heads + kv_head) * dim * kBlockTokens;
+  keys.keys = ReadBlock(args.cache, block, kv_head * head_values, head_values, widened);
+  keys.values = ReadBlock(args.cache, block, (args.num_kv_heads + kv_head) * head_values,
+                          num_tokens * dim, widened + head_values);
   keys.value_stride = dim;
   keys.num_tokens = num_tokens;
   if (dim % kLanes != 0) {  // a panel would read beyond the block
@@ -52,6 +55,7 @@ void CausalUnit(const CausalAttentionArgs& args, const AttentionUnit& unit,
   q.sum = q.max + q.num_rows;
   float* scores = scratch.scores.Resize(kMaxTileRows, kScoreStride).data;
   float* padded = scratch.values.Resize(kBlockTokens, out_stride).data;
+  float* widened = scratch.widened.Resize(2 * kBlockTokens, dim).data;
 
   const int64_t first_row = sequence.first_row + unit.first;
   PackQueries(all_q.row(first_row) + unit.head * dim, all_q.stride, q.num_rows, dim, packed);
@@ -61,7 +65,7 @@ void CausalUnit(const CausalAttentionArgs& args, const AttentionUnit& unit,
   for (int64_t begin = 0; begin < end_position; begin += kBlockTokens) {
     const int64_t num_tokens = std::min(kBlockTokens, end_position - begin);
     const KeyBlock block =
-        HeadBlock(args, sequence, unit.head, begin / kBlockTokens, num_tokens, padded);
+        HeadBlock(args, sequence, unit.head, begin / kBlockTokens, num_tokens, padded, widened);
     AttendBlock(q, block, first_position + 1 - begin, 1, scores);
   }
   for (int64_t row = 0; row < q.num_rows; ++row) {
@@ -102,6 +106,7 @@ void CpuOps::DoCausalAttention(const CausalAttentionArgs& args) {
     thread.statistics.Resize(2, most_rows);
     thread.scores.Resize(16, kScoreStride);
     thread.values.Resize(kBlockTokens, dim);
+    thread.widened.Resize(2 * kBlockTokens, dim);
   }
   const auto run = HWY_DYNAMIC_DISPATCH(CausalUnit);
   pool_->ParallelFor(static_cast<int64_t>(attention_.units.size()), [&](int64_t i, int thread) {

@@ -1,7 +1,11 @@
 #include "runtime/ops/cpu/cpu_target.h"
 
+#include <algorithm>
+
+#include "absl/strings/str_join.h"
 #include "hwy/highway.h"
 #include "runtime/base/check.h"
+#include "runtime/base/status.h"
 
 namespace vl2 {
 namespace {
@@ -44,6 +48,16 @@ void SelectCpuTarget(std::string_view name) {
   }
   VL2_CHECK(name.empty() || selected_target != 0) << "no CPU target " << name;
   Apply();
+}
+
+absl::Status ChooseCpuTarget(std::string_view name) {
+  const std::vector<std::string> available = AvailableCpuTargets();
+  if (!name.empty() && std::ranges::find(available, name) == available.end()) {
+    return InvalidArgument("--cpu_target \"", name,
+                           "\" is not one of this machine's: ", absl::StrJoin(available, ", "));
+  }
+  SelectCpuTarget(name);
+  return absl::OkStatus();
 }
 
 }  // namespace vl2

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
+
 namespace vl2 {
 
 // Names of the instruction sets this machine can run, best first: "AVX3_DL" (AVX-512 with products
@@ -19,5 +21,8 @@ std::string CpuTarget();
 
 // Empty: back to the best one. REQUIRES: one of AvailableCpuTargets().
 void SelectCpuTarget(std::string_view name);
+
+// The same for a name from outside: INVALID_ARGUMENT names what there is.
+absl::Status ChooseCpuTarget(std::string_view name);
 
 }  // namespace vl2

@@ -64,6 +64,8 @@ void LatentPromptUnit(const LatentAttentionArgs& args, const AttentionUnit& unit
   float* scores = scratch.scores.Resize(kMaxTileRows, kScoreStride).data;
   float* keys = scratch.keys.Resize(q.dim, kBlockTokens).data;
   float* values = scratch.values.Resize(kBlockTokens, value_stride).data;
+  const int64_t width = dims.kv_lora_rank + dims.qk_rope_head_dim;
+  float* widened = scratch.widened.Resize(kBlockTokens, width).data;
 
   const int64_t first_row = sequence.first_row + unit.first;
   PackQueries(all_q.row(first_row) + unit.head * q.dim, all_q.stride, q.num_rows, q.dim, packed);
@@ -72,7 +74,8 @@ void LatentPromptUnit(const LatentAttentionArgs& args, const AttentionUnit& unit
   const int64_t end_position = sequence.first_position + unit.last;
   for (int64_t begin = 0; begin < end_position; begin += kBlockTokens) {
     const int64_t num_tokens = std::min(kBlockTokens, end_position - begin);
-    const float* latents = FloatBlock(args.cache, sequence.block_table[begin / kBlockTokens]);
+    const float* latents = ReadBlock(args.cache, sequence.block_table[begin / kBlockTokens], 0,
+                                     num_tokens * width, widened);
     ExpandBlock(weight, unit.head, latents, num_tokens, value_stride, scratch, keys, values);
     AttendBlock(q, KeyBlock{keys, values, value_stride, num_tokens}, first_position + 1 - begin, 1,
                 scores);
@@ -131,6 +134,7 @@ void CpuOps::LatentPrompt(const LatentAttentionArgs& args) {
     thread.values.Resize(kBlockTokens, value_stride);
     thread.packed.Resize(kBlockTokens, dims.kv_lora_rank);
     thread.expanded.Resize(kBlockTokens, nope_stride);
+    thread.widened.Resize(kBlockTokens, dims.kv_lora_rank + dims.qk_rope_head_dim);
   }
   const auto run = HWY_DYNAMIC_DISPATCH(LatentPromptUnit);
   pool_->ParallelFor(static_cast<int64_t>(attention_.units.size()), [&](int64_t i, int thread) {

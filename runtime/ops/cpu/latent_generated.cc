@@ -86,6 +86,7 @@ void LatentBlocks(const LatentBatch& batch, const AttentionUnit& unit, Attention
 
   // [width][heads]; lanes after the last head repeat it.
   float* queries = scratch.queries.Resize(width, heads).data;
+  float* widened = scratch.widened.Resize(kBlockTokens, width).data;
   const float* pointers[LatentBatch::kMaxHeads];
   for (int64_t h = 0; h < heads; ++h) {
     pointers[h] = batch.Absorbed(unit.sequence, std::min(h, num_heads - 1));
@@ -110,7 +111,8 @@ void LatentBlocks(const LatentBatch& batch, const AttentionUnit& unit, Attention
   const auto step = static_cast<int64_t>(MaxTilePanels(static_cast<size_t>(widest)));
   for (int64_t index = unit.first; index < unit.last; ++index) {
     const int64_t num_tokens = std::min(kBlockTokens, row.position + 1 - index * kBlockTokens);
-    const float* latents = FloatBlock(args.cache, sequence.block_table[index]);
+    const float* latents =
+        ReadBlock(args.cache, sequence.block_table[index], 0, num_tokens * width, widened);
     for (int64_t token = 0; token < num_tokens; token += kTokenTile) {
       const int64_t rows = std::min(kTokenTile, num_tokens - token);
       TileRows<kTokenTile>(rows, StridedRows{latents + token * width, width},
@@ -281,6 +283,7 @@ void CpuOps::LatentGenerated(const LatentAttentionArgs& args) {
     thread.output.Resize(std::max<int64_t>(16, heads),
                          std::max(batch.out_stride, dims.v_head_dim + 16));
     thread.values.Resize(kBlockTokens, batch.out_stride);
+    thread.widened.Resize(kBlockTokens, width);
   }
 
   const auto absorb = HWY_DYNAMIC_DISPATCH(AbsorbHead);

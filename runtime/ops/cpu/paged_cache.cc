@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cstring>
 
 #include "runtime/ops/cpu/cpu_ops.h"
 
@@ -27,20 +26,38 @@ void ForBlockRuns(const SequenceRows& sequence, const Body& body) {
   }
 }
 
-void WriteHead(const WriteKeysValuesArgs& args, int64_t head, const BlockRun& run) {
+inline void Put(float value, float* to) { *to = value; }
+inline void Put(float value, BFloat16* to) { *to = ToBFloat16(value); }
+
+// `block`: a block's values, of the layer's type.
+template <typename Value>
+void WriteHead(const WriteKeysValuesArgs& args, int64_t head, const BlockRun& run, Value* block) {
   const ConstHostMatrix all_keys = args.keys.Floats();
   const ConstHostMatrix all_values = args.values.Floats();
   const int64_t dim = args.head_dim;
-  float* keys = FloatBlock(args.cache, run.block) + head * dim * kBlockTokens;
-  float* values = keys + (args.num_kv_heads * dim) * kBlockTokens;
+  Value* keys = block + head * dim * kBlockTokens;
+  Value* values = keys + (args.num_kv_heads * dim) * kBlockTokens;
   for (int64_t i = 0; i < dim; ++i) {
     const float* from = all_keys.row(run.row) + head * dim + i;
-    float* to = keys + i * kBlockTokens + run.slot;
-    for (int64_t token = 0; token < run.count; ++token) to[token] = from[token * all_keys.stride];
+    Value* to = keys + i * kBlockTokens + run.slot;
+    for (int64_t token = 0; token < run.count; ++token) {
+      Put(from[token * all_keys.stride], to + token);
+    }
   }
   for (int64_t token = 0; token < run.count; ++token) {
-    std::memcpy(values + (run.slot + token) * dim, all_values.row(run.row + token) + head * dim,
-                static_cast<size_t>(dim) * sizeof(float));
+    const float* from = all_values.row(run.row + token) + head * dim;
+    Value* to = values + (run.slot + token) * dim;
+    for (int64_t i = 0; i < dim; ++i) Put(from[i], to + i);
+  }
+}
+
+template <typename Value>
+void WriteLatentRows(ConstHostMatrix latents, const BlockRun& run, Value* block) {
+  const int64_t width = latents.cols;
+  for (int64_t token = 0; token < run.count; ++token) {
+    const float* from = latents.row(run.row + token);
+    Value* to = block + (run.slot + token) * width;
+    for (int64_t i = 0; i < width; ++i) Put(from[i], to + i);
   }
 }
 
@@ -50,7 +67,14 @@ void CpuOps::DoWriteKeysValues(const WriteKeysValuesArgs& args) {
   const auto write_heads = [&](int64_t first, int64_t last) {
     for (const SequenceRows& sequence : args.batch->sequences()) {
       ForBlockRuns(sequence, [&](const BlockRun& run) {
-        for (int64_t head = first; head < last; ++head) WriteHead(args, head, run);
+        const CacheBlock block(args.cache, run.block);
+        for (int64_t head = first; head < last; ++head) {
+          if (args.cache.dtype == DType::kF32) {
+            WriteHead(args, head, run, block.floats());
+          } else {
+            WriteHead(args, head, run, block.bfloats());
+          }
+        }
       });
     }
   };
@@ -61,12 +85,13 @@ void CpuOps::DoWriteKeysValues(const WriteKeysValuesArgs& args) {
 
 void CpuOps::DoWriteLatents(const WriteLatentsArgs& args) {
   const ConstHostMatrix latents = args.latents.Floats();
-  const int64_t width = latents.cols;
   for (const SequenceRows& sequence : args.batch->sequences()) {
     ForBlockRuns(sequence, [&](const BlockRun& run) {
-      for (int64_t token = 0; token < run.count; ++token) {
-        std::memcpy(FloatBlock(args.cache, run.block) + (run.slot + token) * width,
-                    latents.row(run.row + token), static_cast<size_t>(width) * sizeof(float));
+      const CacheBlock block(args.cache, run.block);
+      if (args.cache.dtype == DType::kF32) {
+        WriteLatentRows(latents, run, block.floats());
+      } else {
+        WriteLatentRows(latents, run, block.bfloats());
       }
     });
   }

@@ -32,12 +32,12 @@ void Attend(const float* q, const double* keys, const double* values, int64_t nu
   for (int64_t d = 0; d < v_dim; ++d) out[d] = static_cast<float>(result[static_cast<size_t>(d)]);
 }
 
-// Calls visit(position, block data, slot) for positions [first, last) of a sequence.
+// Calls visit(position, block, slot) for positions [first, last) of a sequence.
 template <typename Visit>
 void ForPositions(const SequenceRows& sequence, const PagedLayer& cache, int64_t first,
                   int64_t last, const Visit& visit) {
   for (int64_t position = first; position < last; ++position) {
-    visit(position, FloatBlock(cache, sequence.block_table[position / kBlockTokens]),
+    visit(position, CacheBlock(cache, sequence.block_table[position / kBlockTokens]),
           position % kBlockTokens);
   }
 }
@@ -59,14 +59,15 @@ void RefOps::DoWriteKeysValues(const WriteKeysValuesArgs& args) {
   for (const SequenceRows& sequence : args.batch->sequences()) {
     const int64_t first = sequence.first_position;
     ForPositions(sequence, args.cache, first, first + sequence.num_rows,
-                 [&](int64_t position, float* block, int64_t slot) {
+                 [&](int64_t position, const CacheBlock& block, int64_t slot) {
                    const int64_t row = sequence.first_row + position - first;
-                   float* values = block + args.num_kv_heads * dim * kBlockTokens;
+                   const int64_t values = args.num_kv_heads * dim * kBlockTokens;
                    for (int64_t h = 0; h < args.num_kv_heads; ++h) {
                      for (int64_t d = 0; d < dim; ++d) {
                        const int64_t i = h * dim + d;
-                       block[i * kBlockTokens + slot] = keys.row(row)[i];
-                       values[(h * kBlockTokens + slot) * dim + d] = all_values.row(row)[i];
+                       block.Set(i * kBlockTokens + slot, keys.row(row)[i]);
+                       block.Set(values + (h * kBlockTokens + slot) * dim + d,
+                                 all_values.row(row)[i]);
                      }
                    }
                  });
@@ -79,9 +80,9 @@ void RefOps::DoWriteLatents(const WriteLatentsArgs& args) {
   for (const SequenceRows& sequence : args.batch->sequences()) {
     const int64_t first = sequence.first_position;
     ForPositions(sequence, args.cache, first, first + sequence.num_rows,
-                 [&](int64_t position, float* block, int64_t slot) {
+                 [&](int64_t position, const CacheBlock& block, int64_t slot) {
                    const float* row = latents.row(sequence.first_row + position - first);
-                   std::copy(row, row + cols, block + slot * cols);
+                   for (int64_t d = 0; d < cols; ++d) block.Set(slot * cols + d, row[d]);
                  });
   }
 }
@@ -97,12 +98,12 @@ void RefOps::DoCausalAttention(const CausalAttentionArgs& args) {
     for (int64_t h = 0; h < args.num_heads; ++h) {
       const int64_t kv_head = h / (args.num_heads / args.num_kv_heads);
       ForPositions(sequence, args.cache, 0, num_keys,
-                   [&](int64_t position, const float* block, int64_t slot) {
-                     const float* v = block + args.num_kv_heads * dim * kBlockTokens;
+                   [&](int64_t position, const CacheBlock& block, int64_t slot) {
+                     const int64_t v = args.num_kv_heads * dim * kBlockTokens;
                      for (int64_t d = 0; d < dim; ++d) {
                        const auto i = static_cast<size_t>(position * dim + d);
-                       keys[i] = block[(kv_head * dim + d) * kBlockTokens + slot];
-                       values[i] = v[(kv_head * kBlockTokens + slot) * dim + d];
+                       keys[i] = block.Get((kv_head * dim + d) * kBlockTokens + slot);
+                       values[i] = block.Get(v + (kv_head * kBlockTokens + slot) * dim + d);
                      }
                    });
       for (int64_t r = 0; r < sequence.num_rows; ++r) {
@@ -134,11 +135,11 @@ void RefOps::DoLatentAttention(const LatentAttentionArgs& args) {
       for (int64_t o = 0; o < nope + v_dim; ++o) {
         weight.kv_b.Row(h * (nope + v_dim) + o, row.data());
         ForPositions(sequence, args.cache, 0, num_keys,
-                     [&](int64_t position, const float* block, int64_t slot) {
-                       const float* latent = block + slot * (rank + rope);
+                     [&](int64_t position, const CacheBlock& block, int64_t slot) {
+                       const int64_t latent = slot * (rank + rope);
                        double sum = 0;
                        for (int64_t i = 0; i < rank; ++i) {
-                         sum += row[static_cast<size_t>(i)] * latent[i];
+                         sum += row[static_cast<size_t>(i)] * block.Get(latent + i);
                        }
                        if (o < nope) {
                          keys[static_cast<size_t>(position * head_dim + o)] = sum;
@@ -148,9 +149,10 @@ void RefOps::DoLatentAttention(const LatentAttentionArgs& args) {
                      });
       }
       ForPositions(sequence, args.cache, 0, num_keys,
-                   [&](int64_t position, const float* block, int64_t slot) {
-                     const float* k_pe = block + slot * (rank + rope) + rank;
-                     std::copy(k_pe, k_pe + rope, keys.data() + position * head_dim + nope);
+                   [&](int64_t position, const CacheBlock& block, int64_t slot) {
+                     const int64_t k_pe = slot * (rank + rope) + rank;
+                     double* to = keys.data() + position * head_dim + nope;
+                     for (int64_t d = 0; d < rope; ++d) to[d] = block.Get(k_pe + d);
                    });
       for (int64_t r = 0; r < sequence.num_rows; ++r) {
         const int64_t token = sequence.first_row + r;

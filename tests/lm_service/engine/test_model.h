@@ -13,12 +13,14 @@
 namespace vl2 {
 
 struct TestModel {
-  explicit TestModel(const std::string& name, int num_threads = 1) : pool(num_threads) {
+  explicit TestModel(const std::string& name, int num_threads = 1,
+                     const WeightPolicy& policy = WeightPolicy::kAsStored)
+      : pool(num_threads) {
     auto opened = Checkpoint::Open(std::string(VL2_TEST_DATA "/golden/data/checkpoints/") + name);
     VL2_CHECK(opened.ok()) << opened.status();
     checkpoint = *std::move(opened);
     ops = MakeCpuOps(&pool);
-    language = LanguageModel::Load(*checkpoint, *ops);
+    language = LanguageModel::Load(*checkpoint, *ops, {}, policy);
   }
   ThreadPool pool;
   std::unique_ptr<Checkpoint> checkpoint;

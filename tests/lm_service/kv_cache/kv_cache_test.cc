@@ -83,11 +83,12 @@ TEST(KvCache, LayersOfABlockLieTogether) {
   EXPECT_EQ(cache->layer(1).block(2) - cache->layer(0).block(2), 64 * 12 * 4);
   EXPECT_EQ(cache->layer(0).block(1) - cache->layer(0).block(0), 3 * 64 * 12 * 4);
   for (int64_t layer = 0; layer < 3; ++layer) {
-    std::fill_n(FloatBlock(cache->layer(layer), 4), 64 * 12, static_cast<float>(layer + 1));
-    std::fill_n(FloatBlock(cache->layer(layer), 3), 64 * 12, 0.0f);
+    std::fill_n(CacheBlock(cache->layer(layer), 4).floats(), 64 * 12,
+                static_cast<float>(layer + 1));
+    std::fill_n(CacheBlock(cache->layer(layer), 3).floats(), 64 * 12, 0.0f);
   }
   ops->CopyBlock(*cache, 4, 3);
-  EXPECT_EQ(FloatBlock(cache->layer(2), 3)[64 * 12 - 1], 3.0f);
+  EXPECT_EQ(CacheBlock(cache->layer(2), 3).floats()[64 * 12 - 1], 3.0f);
 }
 
 }  // namespace

@@ -142,11 +142,11 @@ TEST_P(AttentionTest, WritesOnlyTheRowsSlots) {
   for (const SequenceCase& s : sequences) rows += s.num_rows;
   for (const int64_t dim : {1, 16, 33}) {
     constexpr int64_t kHeads = 3;
-    const auto written = [&](Ops* ops, bool latent) {
+    const auto written = [&](Ops* ops, bool latent, DType dtype) {
       const SpacedMatrix keys(ops->device(), rows, kHeads * dim, 2, 1.0f, 1);
       const SpacedMatrix values(ops->device(), rows, kHeads * dim, 3, 1.0f, 2);
       PagedCacheData data(sequences, latent ? 0 : kHeads, latent ? 0 : dim,
-                          latent ? kHeads * dim : 0, ops);
+                          latent ? kHeads * dim : 0, ops, dtype);
       data.FillWithNan();
       const std::unique_ptr<Batch> batch = data.BatchOf(data.sequences(), ops);
       if (latent) {
@@ -162,8 +162,13 @@ TEST_P(AttentionTest, WritesOnlyTheRowsSlots) {
       return data.Everything(ops);
     };
     for (const bool latent : {false, true}) {
-      const std::vector<float> expected = written(ref_.get(), latent);
-      EXPECT_TRUE(Close(written(cpu_.get(), latent), expected, 0, 0));
+      const std::vector<float> expected = written(ref_.get(), latent, DType::kF32);
+      EXPECT_TRUE(Close(written(cpu_.get(), latent, DType::kF32), expected, 0, 0));
+      std::vector<float> rounded = expected;
+      for (float& value : rounded) value = ToFloat(ToBFloat16(value));
+      for (Ops* ops : {ref_.get(), cpu_.get()}) {
+        EXPECT_TRUE(Close(written(ops, latent, DType::kBF16), rounded, 0, 0));
+      }
       const auto num_nan = std::count_if(expected.begin(), expected.end(),
                                          [](float value) { return std::isnan(value); });
       const auto slots = static_cast<int64_t>(expected.size()) / (2 * kHeads * dim);
