@@ -44,10 +44,10 @@ ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:9061",
           "host:port for /metrics, /livez and /readyz, open from the start; empty: none.");
 ABSL_FLAG(std::string, port_file, "", "File that gets the ports once they are open; empty: none.");
 ABSL_FLAG(std::string, ops, "cpu", "Backend: cpu or ref.");
-ABSL_FLAG(
-    std::string, cpu_target, "",
-    "Instruction set: AVX3_DL, AVX3, AVX2, SSE4, NEON or EMU128; empty: the best. Machines that "
-    "differ answer alike, to the bit, with one that all of them have.");
+ABSL_FLAG(std::string, cpu_target, "",
+          "Instruction set: AVX3_DL, AVX3, AVX2_VNNI, AVX2, SSE4, NEON_DOT, NEON or EMU128; empty: "
+          "the best. Machines that "
+          "differ answer alike, to the bit, with one that all of them have.");
 ABSL_FLAG(int, threads, 0,
           "Threads that compute; 0: as many as cores may be used, a container's quota included.");
 ABSL_FLAG(

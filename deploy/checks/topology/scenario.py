@@ -133,6 +133,7 @@ class Scenario:
         self.arguments, self.folder = arguments, folder
         self.settings = Settings()
         self.assertions = {}
+        self.weights = ""  # of pods that are created from now on
         self.times = []  # of events
         self.not_checked = []
         network.build(folder)
@@ -176,6 +177,8 @@ class Scenario:
                         "--resolve_interval_ms=1000", "--probe_interval_ms=300", "--probe_timeout_ms=700",
                         "--max_connection_age_ms=%d" % (1000 * self.settings.connection_age)],
         }[component]
+        if self.weights and component != "gateway":
+            flags = flags + ["--weights=" + self.weights]
         if self.certificates:
             flags += self.certificates.flags(component)
         service, change = WITHOUT.get(self.arguments.without, ("", []))
@@ -469,6 +472,28 @@ class Scenario:
                    "%d requests failed, first: %s; answers of both models after the move: %s" % (
                        len(failed), failed[0]["error"] if failed else "-", mixed))
 
+    def roll_weights(self):
+        """The model services go from the weights as stored to weights as integers, one after the other."""
+        begin = time.monotonic()
+        self.weights = "int8"
+        self.load.learning = True  # the answers of both are right while both serve
+        for component in ("language", "vision"):
+            old = self.cluster.pods_of(component)
+            self.cluster.wait_ready([self.create(component)])
+            self.wait_known(component, len(old) + 1, 20)
+            time.sleep(2)
+            self.delete_all(old)
+        time.sleep(1)
+        before, failed = dict(self.load.expected), self.load.failed(begin)
+        self.load.expected.clear()
+        self.load.ask_all()
+        mixed = [key for key, texts in self.load.expected.items() if len(texts) != 1]
+        changed = [key for key, texts in self.load.expected.items() if before[key] - texts]
+        time.sleep(2)
+        self.check("weights", changed and not failed and not mixed and not self.load.failed(begin),
+                   "%d requests failed, first: %s; answers of both weights after the move: %s; questions whose answer "
+                   "changed: %d" % (len(failed), failed[0]["error"] if failed else "-", mixed, len(changed)))
+
     def strangers(self):
         """Who has no certificate of ours, or another's, is refused; nobody else is."""
         problems = tls.refusals(self)
@@ -481,7 +506,8 @@ class Scenario:
     EVENTS = (("scale up: 1 to 2 of each", scale_up), ("scale down: 2 to 1 of each", scale_down),
               ("SIGTERM unannounced", end_unannounced),
               ("drain with open streams", drain), ("roll all pods", roll), ("kill -9", kill),
-              ("SIGSTOP", stop), ("silent name server", silence), ("a new model", new_model),
+              ("SIGSTOP", stop), ("silent name server", silence),
+              ("weights as stored to int8", roll_weights), ("a new model", new_model),
               ("strangers' certificates", strangers), ("new certificates", new_certificates))
     TLS_EVENTS = (strangers, new_certificates)
 

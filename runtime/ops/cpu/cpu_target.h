@@ -12,8 +12,20 @@
 
 namespace vl2 {
 
+// How sums of products of bytes are computed beside AVX2 and NEON.
+enum class ByteProducts {
+  kOwn,   // by the instructions that the set has
+  kVex,   // AVX-VNNI
+  kEvex,  // AVX-512's VNNI in registers of 256 bits: where AVX2 is asked for on such a machine
+  kDot,   // NEON's dot products
+};
+
+// Of the instruction set that runs; kOwn where it has no others.
+ByteProducts CpuByteProducts();
+
 // Names of the instruction sets this machine can run, best first: "AVX3_DL" (AVX-512 with products
-// of bytes), "AVX3" (AVX-512), "AVX2", "SSE4", "NEON", "SCALAR" or "EMU128" (portable code).
+// of bytes), "AVX3" (AVX-512), "AVX2_VNNI", "AVX2", "SSE4", "NEON_DOT", "NEON", "SCALAR" or
+// "EMU128" (portable code).
 std::vector<std::string> AvailableCpuTargets();
 
 // The one that runs now.

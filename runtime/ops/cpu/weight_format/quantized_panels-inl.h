@@ -1,9 +1,9 @@
 // The register tile with integer weights (superblock.h): sums of a group in 32-bit integers in
 // registers, the float output in memory, one fused multiply-add a group.
 //
-// What differs between instruction sets is in four small functions: products of bytes and of 16-bit
-// values, summed in lanes of 32 bits (or pairs in 16). All are exact, so every set gives the same
-// integers.
+// What differs between instruction sets is in two small functions, products of bytes and of 16-bit
+// values summed in lanes of 32 bits, and in how a block in 4 bits is summed. All are exact, so
+// every set gives the same integers.
 //
 // Included once per instruction set.
 #if defined(RUNTIME_OPS_CPU_QUANTIZED_PANELS_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -19,6 +19,7 @@
 
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
+#include "runtime/ops/cpu/cpu_target.h"
 #include "runtime/ops/cpu/tile-inl.h"
 #include "runtime/ops/cpu/weight_format/quantized_rows.h"
 
@@ -49,19 +50,46 @@ HWY_INLINE VI UnsignedByte(VI w) {
   return hn::And(hn::ShiftRight<8 * kIndex>(w), hn::Set(DI(), 255));
 }
 
-// AVX3_DL: Highway 1.0.3 names the set and does not switch the compiler to its instructions, hence
-// the assembler; they also add in the sum's own register (see AddProduct).
+// Sums of four products of bytes in one instruction: part of AVX3_DL; beside AVX2 and NEON where
+// the processor has them (cpu_target.h). By the assembler, since Highway 1.0.3 does not switch the
+// compiler to them; and so they add in the sum's own register.
+#if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_AVX2
+#define VL2_ADD_IN(encoding, name) \
+  asm(encoding name " %2, %1, %0" : "+v"(sum.raw) : "v"(w.raw), "v"(x.raw))
+#endif
 
 // sum + Σ of 4: unsigned bytes of w times signed bytes of x. REQUIRES: w at most 127.
+template <ByteProducts kBy>
 HWY_INLINE VI AddBytes(VI sum, VI w, VI x) {
 #if HWY_TARGET == HWY_AVX3_DL
-  asm("vpdpbusd %2, %1, %0" : "+v"(sum.raw) : "v"(w.raw), "v"(x.raw));
+  VL2_ADD_IN("", "vpdpbusd");
   return sum;
 #elif defined(VL2_INTEL)
+#if HWY_TARGET == HWY_AVX2
+  if constexpr (kBy == ByteProducts::kVex) {
+    VL2_ADD_IN("%{vex%} ", "vpdpbusd");
+    return sum;
+  } else if constexpr (kBy == ByteProducts::kEvex) {
+    VL2_ADD_IN("%{evex%} ", "vpdpbusd");
+    return sum;
+  }
+#endif
   // Two products of at most 127 · 127 do not saturate 16 bits.
   const VI pairs = VL2_INTEL(maddubs_epi16, w.raw, x.raw);
   const VI ones = hn::Set(DI(), 0x00010001);
   return hn::Add(sum, VL2_INTEL(madd_epi16, pairs.raw, ones.raw));
+#elif HWY_TARGET == HWY_NEON
+  if constexpr (kBy == ByteProducts::kDot) {
+    asm(".arch_extension dotprod\n\tsdot %0.4s, %1.16b, %2.16b"
+        : "+w"(sum.raw)
+        : "w"(w.raw), "w"(x.raw));
+    return sum;
+  }
+  const int8x16_t a = vreinterpretq_s8_s32(w.raw);
+  const int8x16_t b = vreinterpretq_s8_s32(x.raw);
+  const int16x8_t low = vmull_s8(vget_low_s8(a), vget_low_s8(b));
+  const int16x8_t pairs = vpaddq_s16(low, vmull_high_s8(a, b));
+  return VI(vpadalq_s16(sum.raw, pairs));
 #else
   sum = hn::Add(sum, hn::Mul(UnsignedByte<0>(w), SignedPart<8, 0>(x)));
   sum = hn::Add(sum, hn::Mul(UnsignedByte<1>(w), SignedPart<8, 1>(x)));
@@ -71,45 +99,72 @@ HWY_INLINE VI AddBytes(VI sum, VI w, VI x) {
 }
 
 // sum + Σ of 2: signed 16-bit values.
+template <ByteProducts kBy>
 HWY_INLINE VI AddPairs(VI sum, VI w, VI x) {
 #if HWY_TARGET == HWY_AVX3_DL
-  asm("vpdpwssd %2, %1, %0" : "+v"(sum.raw) : "v"(w.raw), "v"(x.raw));
+  VL2_ADD_IN("", "vpdpwssd");
   return sum;
 #elif defined(VL2_INTEL)
+#if HWY_TARGET == HWY_AVX2
+  if constexpr (kBy == ByteProducts::kVex) {
+    VL2_ADD_IN("%{vex%} ", "vpdpwssd");
+    return sum;
+  } else if constexpr (kBy == ByteProducts::kEvex) {
+    VL2_ADD_IN("%{evex%} ", "vpdpwssd");
+    return sum;
+  }
+#endif
   return hn::Add(sum, VL2_INTEL(madd_epi16, w.raw, x.raw));
+#elif HWY_TARGET == HWY_NEON
+  const int16x8_t a = vreinterpretq_s16_s32(w.raw);
+  const int16x8_t b = vreinterpretq_s16_s32(x.raw);
+  const int32x4_t low = vmull_s16(vget_low_s16(a), vget_low_s16(b));
+  return hn::Add(sum, VI(vpaddq_s32(low, vmull_high_s16(a, b))));
 #else
   sum = hn::Add(sum, hn::Mul(SignedPart<16, 0>(w), SignedPart<16, 0>(x)));
   return hn::Add(sum, hn::Mul(SignedPart<16, 1>(w), SignedPart<16, 1>(x)));
 #endif
 }
+#undef VL2_ADD_IN
 
-// Sums of a block of 32 k in 4 bits. Where bytes are multiplied in pairs they are two of 16 bits a
-// lane: with the zero point taken off first, additions may wrap, the result cannot (at most
-// 11 · 127 · 16). `zero` and `factor` hold z and b once, or in both halves.
+// Sums of a block of 32 k in 4 bits; its zero point is taken off first.
+template <ByteProducts kBy>
+struct HalfBytes {
 #if defined(VL2_INTEL) && HWY_TARGET != HWY_AVX3_DL
-inline constexpr int32_t kBothHalves = 0x00010001;
-HWY_INLINE VI BeginBlock(VI zero, VI negated_sums) {
-  const hn::Repartition<int16_t, DI> d16;
-  return hn::BitCast(DI(), hn::Mul(hn::BitCast(d16, zero), hn::BitCast(d16, negated_sums)));
-}
-HWY_INLINE VI AddHalfBytes(VI sum, VI w, VI x) {
-  const hn::Repartition<int16_t, DI> d16;
-  const VI pairs = VL2_INTEL(maddubs_epi16, w.raw, x.raw);
-  return hn::BitCast(DI(), hn::Add(hn::BitCast(d16, sum), hn::BitCast(d16, pairs)));
-}
-HWY_INLINE VI EndBlock(VI total, VI block, VI factor) {
-  return hn::Add(total, VL2_INTEL(madd_epi16, block.raw, factor.raw));
-}
+  // Where bytes are multiplied in pairs, sums are two of 16 bits a lane: additions may wrap, the
+  // result cannot (at most 11 · 127 · 16 each; both together would not fit 16 bits).
+  static constexpr bool kInPairs = kBy == ByteProducts::kOwn;
 #else
-inline constexpr int32_t kBothHalves = 1;
-HWY_INLINE VI BeginBlock(VI zero, VI negated_sums) {
-  return hn::Mul(zero, hn::Add(SignedPart<16, 0>(negated_sums), SignedPart<16, 1>(negated_sums)));
-}
-HWY_INLINE VI AddHalfBytes(VI sum, VI w, VI x) { return AddBytes(sum, w, x); }
-HWY_INLINE VI EndBlock(VI total, VI block, VI factor) {
-  return hn::Add(total, hn::Mul(block, factor));
-}
+  static constexpr bool kInPairs = false;
 #endif
+  // Of the zero point, of the factor.
+  static constexpr int32_t kBothHalves = 0x00010001;
+  static constexpr int32_t kFactorHalves = kInPairs ? kBothHalves : 1;
+
+  static HWY_INLINE VI Begin(VI zero, VI negated_sums) {
+#ifdef VL2_INTEL
+    if constexpr (kInPairs) {
+      const hn::Repartition<int16_t, DI> d16;
+      return hn::BitCast(DI(), hn::Mul(hn::BitCast(d16, zero), hn::BitCast(d16, negated_sums)));
+    }
+#endif
+    return AddPairs<kBy>(hn::Zero(DI()), zero, negated_sums);
+  }
+  static HWY_INLINE VI Add(VI sum, VI w, VI x) {
+#ifdef VL2_INTEL
+    if constexpr (kInPairs) {
+      const hn::Repartition<int16_t, DI> d16;
+      const VI pairs = VL2_INTEL(maddubs_epi16, w.raw, x.raw);
+      return hn::BitCast(DI(), hn::Add(hn::BitCast(d16, sum), hn::BitCast(d16, pairs)));
+    }
+#endif
+    return AddBytes<kBy>(sum, w, x);
+  }
+  static HWY_INLINE VI End(VI total, VI block, VI factor) {
+    if constexpr (kInPairs) return AddPairs<kBy>(total, block, factor);
+    return hn::Add(total, hn::Mul(block, factor));
+  }
+};
 #undef VL2_INTEL
 
 // ---- the tile ----
@@ -153,7 +208,7 @@ HWY_INLINE void MultiplyWord(const float* words, const Load& load, const Add& ad
   }
 }
 
-template <WeightFormat kFormat>
+template <WeightFormat kFormat, ByteProducts kBy>
 class QuantizedPanels {
  public:
   QuantizedPanels(const std::byte* panels, int64_t panel_bytes)
@@ -235,6 +290,7 @@ class QuantizedPanels {
     const DI di;
     Fetch<kPanels>(superblock);
     if constexpr (kFormat == WeightFormat::kW4A8) {
+      using Block = HalfBytes<kBy>;
       const float* HWY_RESTRICT zero_sums = x + kStep;
       const float* HWY_RESTRICT words = x + 5 * kStep;
 #pragma GCC unroll 16
@@ -248,16 +304,16 @@ class QuantizedPanels {
         for (size_t v = 0; v < kVectors; ++v) {
           const VI zero =
               hn::Mul(hn::Add(hn::And(Head(superblock, block, v), hn::Set(di, 7)), hn::Set(di, 4)),
-                      hn::Set(di, kBothHalves));
+                      hn::Set(di, Block::kBothHalves));
 #pragma GCC unroll 16
           for (size_t row = 0; row < kRows; ++row) {
-            block_sums[row][v] = BeginBlock(zero, RowWord<kRows>(zero_sums + block * kStep, row));
+            block_sums[row][v] = Block::Begin(zero, RowWord<kRows>(zero_sums + block * kStep, row));
           }
         }
         for (int64_t line = block * 4; line < block * 4 + 4; ++line, words += 2 * kStep) {
           const Line here = {superblock + 64 + line * 64, panel_bytes_};
           Fetch<kPanels>(here.data);
-          const auto add = [](VI sum, VI w, VI value) { return AddHalfBytes(sum, w, value); };
+          const auto add = [](VI sum, VI w, VI value) { return Block::Add(sum, w, value); };
           const VI mask = hn::Set(di, 0x0f0f0f0f);
           MultiplyWord<kRows, kVectors>(
               words, [&](size_t v) { return hn::And(here.Load(v), mask); }, add, block_sums);
@@ -268,11 +324,11 @@ class QuantizedPanels {
         }
 #pragma GCC unroll 16
         for (size_t v = 0; v < kVectors; ++v) {
-          const VI factor =
-              hn::Mul(hn::ShiftRight<3>(Head(superblock, block, v)), hn::Set(di, kBothHalves));
+          const VI factor = hn::Mul(hn::ShiftRight<3>(Head(superblock, block, v)),
+                                    hn::Set(di, Block::kFactorHalves));
 #pragma GCC unroll 16
           for (size_t row = 0; row < kRows; ++row) {
-            sums[row][v] = EndBlock(sums[row][v], block_sums[row][v], factor);
+            sums[row][v] = Block::End(sums[row][v], block_sums[row][v], factor);
           }
         }
       }
@@ -289,11 +345,11 @@ class QuantizedPanels {
         if constexpr (kFormat == WeightFormat::kW7A8) {
           MultiplyWord<kRows, kVectors>(
               words, [&](size_t v) { return here.Load(v); },
-              [](VI sum, VI w, VI value) { return AddBytes(sum, w, value); }, sums);
+              [](VI sum, VI w, VI value) { return AddBytes<kBy>(sum, w, value); }, sums);
           words += kStep;
         } else {
           const VI mask = hn::Set(di, 0x00ff00ff);
-          const auto add = [](VI sum, VI w, VI value) { return AddPairs(sum, w, value); };
+          const auto add = [](VI sum, VI w, VI value) { return AddPairs<kBy>(sum, w, value); };
           MultiplyWord<kRows, kVectors>(
               words, [&](size_t v) { return hn::And(here.Load(v), mask); }, add, sums);
           MultiplyWord<kRows, kVectors>(
@@ -320,9 +376,9 @@ class QuantizedPanels {
   int64_t fetch_ahead_ = kNear;
 };
 
-template <size_t kRows, size_t kPanels, WeightFormat kFormat>
-HWY_NOINLINE void Tile(const PackedRows x, const QuantizedPanels<kFormat> weights, int64_t num_k,
-                       const StoreSums result) {
+template <size_t kRows, size_t kPanels, WeightFormat kFormat, ByteProducts kBy>
+HWY_NOINLINE void Tile(const PackedRows x, const QuantizedPanels<kFormat, kBy> weights,
+                       int64_t num_k, const StoreSums result) {
   weights.template Multiply<kRows, kPanels>(x.data, num_k, result);
 }
 

@@ -10,8 +10,8 @@
 #include <cstdint>
 
 #include "runtime/base/thread_pool.h"
-#include "runtime/weight_format/superblock.h"
 #include "runtime/tensor/matrix.h"
+#include "runtime/weight_format/superblock.h"
 
 namespace vl2 {
 
