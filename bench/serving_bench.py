@@ -12,7 +12,8 @@ process that does nothing but take a core. Encoding of one tile comes from the v
 
 The peer is llama-bench and llama-batched-bench of --peer_bin on files of equal shapes, one for each name of
 --weights; its rounds and ours alternate, and what is printed are medians and ratios. Its batched benchmark sends
-every stream the same token, which then choose the same experts: that flatters it. Standard library only.
+every stream the same token, which then choose the same experts: that flatters it, so build it with
+`std::rand() % llama_n_vocab(model)` in place of the two zeros. Standard library only.
 """
 import argparse
 import contextlib
@@ -31,7 +32,7 @@ REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(REPOSITORY, "tests", "integration"))
 from cluster import Cluster, run_all, wait_for  # noqa: E402
 
-GENERATED = "vl2_language_generated_tokens_total"
+GENERATED = 'vl2_language_step_tokens_sum{kind="decode"}'
 
 
 def words(count, seed):
@@ -102,17 +103,17 @@ class Ours:
 class Peer:
     def __init__(self, args, model):
         self.args, self.model = args, model
-        self.flags = ["-m", model, "-t", str(args.threads), "-rtr", "1", "-fa", "1"] + args.peer_flags.split()
+        self.flags = ["-m", model, "-t", str(args.threads), "-fa", "1", *args.peer_flags.split()]
 
     def run(self, program, *flags):
         run = subprocess.run([os.path.join(self.args.peer_bin, program), *self.flags, *flags], capture_output=True,
                              text=True, check=False)
         if run.returncode != 0:
             raise RuntimeError(run.stdout + run.stderr)
-        return run.stdout
+        return run.stdout + run.stderr if program == "llama-batched-bench" else run.stdout
 
     def bench(self, prompt, tokens):
-        rows = json.loads(self.run("llama-bench", "-p", str(prompt), "-n", str(tokens), "-r", "1", "-o", "json"))
+        rows = json.loads(self.run("llama-bench", "-rtr", "1", "-p", str(prompt), "-n", str(tokens), "-r", "1", "-o", "json"))
         return rows[0]["avg_ts"]
 
     def prefill(self):
@@ -121,7 +122,7 @@ class Peer:
     def decode(self, num_streams):
         if num_streams == 1:
             return self.bench(0, self.args.tokens)
-        out = self.run("llama-batched-bench", "-c", "8192", "-npp", "32", "-ntg", str(self.args.tokens), "-npl",
+        out = self.run("llama-batched-bench", "-rtr", "-c", "8192", "-npp", "32", "-ntg", str(self.args.tokens), "-npl",
                        str(num_streams))
         row = [line for line in out.splitlines() if line.startswith("|") and line.split("|")[3].strip() == str(num_streams)]
         return float(row[-1].split("|")[8])

@@ -62,7 +62,7 @@ HWY_INLINE void MultiplyUnit(const MatmulTask& task, const MatmulUnit& unit, int
   const int64_t stride = unit.num_panels * static_cast<int64_t>(kPanelLanes);
   const int64_t block_k = unit.num_tiles <= kFewTiles ? in : kBlockK;
   const int64_t widest = (task.num_rows + num_tiles - 1) / num_tiles;
-  const auto step = static_cast<int64_t>(MaxTilePanels(static_cast<size_t>(widest)));
+  const auto step = static_cast<int64_t>(Panels::Beside(static_cast<size_t>(widest)));
   for (int64_t k = 0; k < in; k += block_k) {
     const int64_t num_k = std::min(block_k, in - k);
     for (int64_t panel = 0; panel < unit.num_panels; panel += step) {

@@ -1,4 +1,6 @@
-// All experts of a layer as packed panels: the routed ones, then the shared ones as one more.
+// All experts of a layer as packed panels, one after the other in one block of memory (in huge
+// pages, which a small expert alone would not fill): the routed ones, then the shared ones as one
+// more.
 //
 // Owns: its bytes. Immutable.
 #pragma once
@@ -25,6 +27,7 @@ class CpuMoeWeight final : public MoeWeight {
   }
 
  private:
+  AlignedBuffer memory_;
   std::vector<CpuGatedLinearWeight> gate_up_;
   std::vector<CpuLinearWeight> down_;
 };

@@ -48,32 +48,37 @@ int64_t TotalRows(std::span<const WeightView> parts) {
 
 }  // namespace
 
+int64_t PackedWeights::BytesOfPanel(WeightFormat format, DType dtype, int64_t in) {
+  if (format != WeightFormat::kAsStored) return PanelBytes(format, in);
+  const int64_t words = dtype == DType::kF32 ? in : (in + 1) / 2;
+  return words * static_cast<int64_t>(kPanelLanes) * 4;
+}
+
 PackedWeights::PackedWeights(DType dtype, int64_t in, std::span<const std::byte* const> rows,
-                             ThreadPool* pool, WeightFormat format)
+                             ThreadPool* pool, WeightFormat format, std::byte* memory)
     : format_(format), dtype_(dtype), in_(in) {
   VL2_CHECK(dtype == DType::kBF16 || dtype == DType::kF32) << Name(dtype);
   const auto lanes = static_cast<int64_t>(kPanelLanes);
   const auto num_rows = static_cast<int64_t>(rows.size());
   VL2_CHECK(num_rows % lanes == 0) << num_rows << " rows";
   num_panels_ = num_rows / lanes;
+  panel_bytes_ = BytesOfPanel(format, dtype, in);
+  if (memory == nullptr) buffer_ = AlignedBuffer(num_bytes());
+  data_ = memory != nullptr ? memory : buffer_.data();
   if (format != WeightFormat::kAsStored) {
-    panel_bytes_ = PanelBytes(format, in);
-    buffer_ = AlignedBuffer(static_cast<size_t>(num_panels_ * panel_bytes_));
     pool->ParallelFor(num_panels_, [&](int64_t panel, int) {
       QuantizePanel(format, dtype,
                     std::span<const std::byte* const, kSuperblockLanes>(rows.data() + panel * lanes,
                                                                         kSuperblockLanes),
-                    in, buffer_.data() + panel * panel_bytes_);
+                    in, data_ + panel * panel_bytes_);
     });
     return;
   }
-  const int64_t words = dtype == DType::kF32 ? in : (in + 1) / 2;
-  panel_bytes_ = words * lanes * 4;
-  buffer_ = AlignedBuffer(static_cast<size_t>(num_panels_ * panel_bytes_));
+  const int64_t words = panel_bytes_ / (lanes * 4);
   const bool odd = dtype == DType::kBF16 && in % 2 != 0;
   pool->ParallelFor(num_panels_, [&](int64_t panel, int) {
     const std::byte* const* panel_rows = rows.data() + panel * lanes;
-    std::byte* to = buffer_.data() + panel * panel_bytes_;
+    std::byte* to = data_ + panel * panel_bytes_;
     PackWords(panel_rows, odd ? words - 1 : words, to);
     if (!odd) return;
     for (int64_t lane = 0; lane < lanes; ++lane) {
@@ -89,38 +94,40 @@ PackedWeights::PackedWeights(DType dtype, int64_t in, std::span<const std::byte*
 }
 
 PackedWeights::PackedWeights(WeightFormat format, int64_t in,
-                             std::span<const std::byte* const> panels, ThreadPool* pool)
+                             std::span<const std::byte* const> panels, ThreadPool* pool,
+                             std::byte* memory)
     : format_(format),
       in_(in),
       num_panels_(static_cast<int64_t>(panels.size())),
-      panel_bytes_(PanelBytes(format, in)),
-      buffer_(static_cast<size_t>(num_panels_ * panel_bytes_)) {
+      panel_bytes_(PanelBytes(format, in)) {
+  if (memory == nullptr) buffer_ = AlignedBuffer(num_bytes());
+  data_ = memory != nullptr ? memory : buffer_.data();
   pool->ParallelFor(num_panels_, [&](int64_t panel, int) {
-    std::memcpy(buffer_.data() + panel * panel_bytes_, panels[static_cast<size_t>(panel)],
+    std::memcpy(data_ + panel * panel_bytes_, panels[static_cast<size_t>(panel)],
                 static_cast<size_t>(panel_bytes_));
   });
 }
 
 CpuLinearWeight::CpuLinearWeight(std::span<const WeightView> parts, ThreadPool* pool,
-                                 WeightFormat format)
+                                 WeightFormat format, std::byte* memory)
     : LinearWeight(TotalRows(parts), parts[0].shape[1]) {
   std::vector<const std::byte*> rows;
   if (parts[0].packed != WeightFormat::kAsStored) {
     for (const WeightView& part : parts) {
       for (int64_t panel = 0; panel < part.num_panels(); ++panel) rows.push_back(part.panel(panel));
     }
-    panels_ = PackedWeights(parts[0].packed, in_features(), rows, pool);
+    panels_ = PackedWeights(parts[0].packed, in_features(), rows, pool, memory);
     return;
   }
   for (const WeightView& part : parts) {
     for (int64_t row = 0; row < part.shape[0]; ++row) rows.push_back(RowBytes(part, row));
   }
   while (rows.size() % kPanelLanes != 0) rows.push_back(nullptr);
-  panels_ = PackedWeights(parts[0].dtype, in_features(), rows, pool, format);
+  panels_ = PackedWeights(parts[0].dtype, in_features(), rows, pool, format, memory);
 }
 
 CpuGatedLinearWeight::CpuGatedLinearWeight(const WeightView& gate, const WeightView& up,
-                                           ThreadPool* pool, WeightFormat format)
+                                           ThreadPool* pool, WeightFormat format, std::byte* memory)
     : GatedLinearWeight(gate.shape[0], gate.shape[1]) {
   std::vector<const std::byte*> rows;
   if (gate.packed != WeightFormat::kAsStored) {
@@ -128,14 +135,14 @@ CpuGatedLinearWeight::CpuGatedLinearWeight(const WeightView& gate, const WeightV
       rows.push_back(gate.panel(panel));
       rows.push_back(up.panel(panel));
     }
-    panels_ = PackedWeights(gate.packed, in_features(), rows, pool);
+    panels_ = PackedWeights(gate.packed, in_features(), rows, pool, memory);
     return;
   }
   for (int64_t row = 0; row < gate.shape[0]; row += static_cast<int64_t>(kPanelLanes)) {
     AppendPanelRows(gate, row, &rows);
     AppendPanelRows(up, row, &rows);
   }
-  panels_ = PackedWeights(gate.dtype, in_features(), rows, pool, format);
+  panels_ = PackedWeights(gate.dtype, in_features(), rows, pool, format, memory);
 }
 
 }  // namespace vl2

@@ -7,7 +7,8 @@
 // `out` is padded to whole panels and an odd `in` to a whole pair, with zeros. Integer weights:
 // weight_format/superblock.h.
 //
-// Owns: its bytes. Immutable once packed; may be read by several threads.
+// Owns: its bytes, unless memory is given to it. Immutable once packed; may be read by several
+// threads.
 #pragma once
 
 #include <cstddef>
@@ -32,11 +33,15 @@ class PackedWeights {
   PackedWeights() = default;
   // rows[i] points to row i of the matrix, `in` elements of `dtype` (bfloat16 or float32, any
   // alignment), or is null for a row of zeros. REQUIRES: rows.size() is a multiple of kPanelLanes.
+  // `memory`: num_bytes() of it, aligned to 64, that outlive this; null: its own.
   PackedWeights(DType dtype, int64_t in, std::span<const std::byte* const> rows, ThreadPool* pool,
-                WeightFormat format = WeightFormat::kAsStored);
+                WeightFormat format = WeightFormat::kAsStored, std::byte* memory = nullptr);
   // Of panels that are packed already, in their order.
   PackedWeights(WeightFormat format, int64_t in, std::span<const std::byte* const> panels,
-                ThreadPool* pool);
+                ThreadPool* pool, std::byte* memory = nullptr);
+
+  // Bytes of a panel; dtype matters for kAsStored only.
+  static int64_t BytesOfPanel(WeightFormat format, DType dtype, int64_t in);
 
   WeightFormat format() const { return format_; }
   // Of kAsStored.
@@ -47,8 +52,8 @@ class PackedWeights {
   int64_t num_panels() const { return num_panels_; }
   // Bytes from a panel to the next.
   int64_t panel_bytes() const { return panel_bytes_; }
-  const std::byte* data() const { return buffer_.data(); }
-  size_t num_bytes() const { return buffer_.size(); }
+  const std::byte* data() const { return data_; }
+  size_t num_bytes() const { return static_cast<size_t>(num_panels_ * panel_bytes_); }
 
  private:
   WeightFormat format_ = WeightFormat::kAsStored;
@@ -56,13 +61,15 @@ class PackedWeights {
   int64_t in_ = 0;
   int64_t num_panels_ = 0;
   int64_t panel_bytes_ = 0;
-  AlignedBuffer buffer_;
+  AlignedBuffer buffer_;  // empty: the memory is somebody else's
+  std::byte* data_ = nullptr;
 };
 
 class CpuLinearWeight final : public LinearWeight {
  public:
+  // `memory` as PackedWeights'.
   CpuLinearWeight(std::span<const WeightView> parts, ThreadPool* pool,
-                  WeightFormat format = WeightFormat::kAsStored);
+                  WeightFormat format = WeightFormat::kAsStored, std::byte* memory = nullptr);
   size_t num_bytes() const override { return panels_.num_bytes(); }
   const PackedWeights& panels() const { return panels_; }
 
@@ -74,7 +81,7 @@ class CpuLinearWeight final : public LinearWeight {
 class CpuGatedLinearWeight final : public GatedLinearWeight {
  public:
   CpuGatedLinearWeight(const WeightView& gate, const WeightView& up, ThreadPool* pool,
-                       WeightFormat format = WeightFormat::kAsStored);
+                       WeightFormat format = WeightFormat::kAsStored, std::byte* memory = nullptr);
   size_t num_bytes() const override { return panels_.num_bytes(); }
   const PackedWeights& panels() const { return panels_; }
 

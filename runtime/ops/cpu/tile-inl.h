@@ -153,6 +153,7 @@ struct Bf16Panels {
   int64_t fetch_ahead = kNear;
 
   // Where the values of x for `k` begin, in words of a row.
+  static constexpr size_t Beside(size_t rows) { return MaxTilePanels(rows); }
   static constexpr int64_t WordOf(int64_t k) { return k; }
   HWY_INLINE Bf16Panels At(int64_t panel, int64_t k) const {
     return {data + panel * panel_stride + k / 2 * static_cast<int64_t>(kPanelLanes), panel_stride,
@@ -211,6 +212,7 @@ struct F32Panels {
   int64_t panel_stride;
   int64_t k_stride;
 
+  static constexpr size_t Beside(size_t rows) { return MaxTilePanels(rows); }
   static constexpr int64_t WordOf(int64_t k) { return k; }
   HWY_INLINE F32Panels At(int64_t panel, int64_t k) const {
     return {data + panel * panel_stride + k * k_stride, panel_stride, k_stride};
