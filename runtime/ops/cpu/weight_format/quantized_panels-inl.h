@@ -80,7 +80,7 @@ HWY_INLINE VI AddBytes(VI sum, VI w, VI x) {
   return hn::Add(sum, VL2_INTEL(madd_epi16, pairs.raw, ones.raw));
 #elif HWY_TARGET == HWY_NEON
   if constexpr (kBy == ByteProducts::kDot) {
-    asm(".arch_extension dotprod\n\tsdot %0.4s, %1.16b, %2.16b"
+    asm(".arch armv8.2-a+crypto+dotprod\n\tsdot %0.4s, %1.16b, %2.16b"
         : "+w"(sum.raw)
         : "w"(w.raw), "w"(x.raw));
     return sum;
