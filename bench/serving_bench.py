@@ -94,6 +94,8 @@ class Ours:
             ended.set()
 
         run_all([watch] + [stream] * num_streams)
+        if "rate" not in window:
+            raise RuntimeError("%d streams never decoded all at once: raise --tokens" % num_streams)
         return window["rate"]
 
     def stop(self):
