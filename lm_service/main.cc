@@ -44,10 +44,10 @@ ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:9061",
           "host:port for /metrics, /livez and /readyz, open from the start; empty: none.");
 ABSL_FLAG(std::string, port_file, "", "File that gets the ports once they are open; empty: none.");
 ABSL_FLAG(std::string, ops, "cpu", "Backend: cpu or ref.");
-ABSL_FLAG(std::string, cpu_target, "",
-          "Instruction set: AVX3_DL, AVX3, AVX2_VNNI, AVX2, SSE4, NEON_DOT, NEON or EMU128; empty: "
-          "the best. Machines that "
-          "differ answer alike, to the bit, with one that all of them have.");
+ABSL_FLAG(
+    std::string, cpu_target, "",
+    "Instruction set: AVX3_DL, AVX3, AVX2_VNNI, AVX2, SSE4, NEON_DOT, NEON or EMU128; empty: "
+    "the best. Machines that differ answer alike, to the bit, with one that all of them have.");
 ABSL_FLAG(int, threads, 0,
           "Threads that compute; 0: as many as cores may be used, a container's quota included.");
 ABSL_FLAG(
@@ -107,11 +107,7 @@ absl::Status Options::Validate() {
   if (threads < 0 || threads > ThreadPool::kMaxThreads) {
     return InvalidArgument("--threads ", threads, " is outside [0, ", ThreadPool::kMaxThreads, "]");
   }
-  const std::string dtype = absl::GetFlag(FLAGS_cache_dtype);
-  if (dtype != "f32" && dtype != "bf16") {
-    return InvalidArgument("--cache_dtype \"", dtype, "\" is not one of f32, bf16");
-  }
-  cache_dtype = dtype == "f32" ? DType::kF32 : DType::kBF16;
+  VL2_ASSIGN_OR_RETURN(cache_dtype, ParseCacheDType(absl::GetFlag(FLAGS_cache_dtype)));
   if (cache_tokens < 0) return InvalidArgument("--cache_tokens ", cache_tokens, " is negative");
   if (cache_tokens == 0 && cache_bytes < 1) {
     return InvalidArgument("--cache_bytes ", cache_bytes, " must be at least 1");

@@ -50,10 +50,10 @@ ABSL_FLAG(int64_t, lm_allow_keep_ms, 600'000,
 ABSL_FLAG(int64_t, resolve_interval_ms, 2000,
           "How often the names in --lm_allow are resolved, milliseconds.");
 ABSL_FLAG(std::string, ops, "cpu", "Backend: cpu or ref.");
-ABSL_FLAG(std::string, cpu_target, "",
-          "Instruction set: AVX3_DL, AVX3, AVX2_VNNI, AVX2, SSE4, NEON_DOT, NEON or EMU128; empty: "
-          "the best. Machines that "
-          "differ answer alike, to the bit, with one that all of them have.");
+ABSL_FLAG(
+    std::string, cpu_target, "",
+    "Instruction set: AVX3_DL, AVX3, AVX2_VNNI, AVX2, SSE4, NEON_DOT, NEON or EMU128; empty: "
+    "the best. Machines that differ answer alike, to the bit, with one that all of them have.");
 ABSL_FLAG(int, threads, 0,
           "Threads that encode; 0: as many as cores may be used, a container's quota included.");
 ABSL_FLAG(

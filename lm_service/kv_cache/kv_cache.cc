@@ -1,5 +1,7 @@
 #include "lm_service/kv_cache/kv_cache.h"
 
+#include "runtime/base/status.h"
+
 namespace vl2 {
 
 CacheShape MakeCacheShape(const LanguageConfig& config, DType dtype) {
@@ -11,6 +13,12 @@ CacheShape MakeCacheShape(const LanguageConfig& config, DType dtype) {
     shape.head_dim = config.qk_head_dim();
   }
   return shape;
+}
+
+absl::StatusOr<DType> ParseCacheDType(std::string_view value) {
+  if (value == "f32") return DType::kF32;
+  if (value == "bf16") return DType::kBF16;
+  return InvalidArgument("--cache_dtype \"", value, "\" is not one of f32, bf16");
 }
 
 }  // namespace vl2

@@ -376,11 +376,7 @@ absl::Status Compare() {
   if (absl::GetFlag(FLAGS_tokens) < 1) {
     return InvalidArgument("--tokens ", absl::GetFlag(FLAGS_tokens), " must be at least 1");
   }
-  const std::string cache = absl::GetFlag(FLAGS_cache_dtype);
-  if (cache != "f32" && cache != "bf16") {
-    return InvalidArgument("--cache_dtype \"", cache, "\" is not one of f32, bf16");
-  }
-  const DType dtype = cache == "f32" ? DType::kF32 : DType::kBF16;
+  VL2_ASSIGN_OR_RETURN(const DType dtype, ParseCacheDType(absl::GetFlag(FLAGS_cache_dtype)));
   std::vector<WeightChoice> choices;
   for (const std::string& name : absl::GetFlag(FLAGS_weights)) {
     VL2_ASSIGN_OR_RETURN(choices.emplace_back(), ParseWeights(name));

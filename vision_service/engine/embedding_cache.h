@@ -4,33 +4,31 @@
 #pragma once
 
 #include <cstdint>
-#include <list>
 #include <memory>
 #include <string>
-#include <unordered_map>
 
+#include "vision_service/engine/byte_lru.h"
 #include "vision_service/engine/encoding.h"
 
 namespace vl2 {
 
 class EmbeddingCache {
  public:
-  explicit EmbeddingCache(int64_t max_bytes) : max_bytes_(max_bytes) {}
+  explicit EmbeddingCache(int64_t max_bytes) : encodings_(max_bytes) {}
 
   // The encoding, now the most recently used; nullptr when it is not here.
-  std::shared_ptr<Encoding> Find(const std::string& content_key);
-  bool Contains(const std::string& content_key) const { return places_.count(content_key) > 0; }
-  // REQUIRES: complete, not here yet. One that is larger than the cache is not kept.
-  void Add(std::shared_ptr<Encoding> encoding);
-  int64_t num_bytes() const { return num_bytes_; }
+  std::shared_ptr<Encoding> Find(const std::string& content_key) {
+    return encodings_.Find(content_key);
+  }
+  bool Contains(const std::string& content_key) const { return encodings_.Contains(content_key); }
+  // REQUIRES: complete. One that is here already, or larger than the cache, changes nothing.
+  void Add(const std::shared_ptr<Encoding>& encoding) {
+    encodings_.Add(encoding->job.content_key, encoding, encoding->num_bytes());
+  }
+  int64_t num_bytes() const { return encodings_.num_bytes(); }
 
  private:
-  using Order = std::list<std::shared_ptr<Encoding>>;  // most recently used first
-
-  const int64_t max_bytes_;
-  int64_t num_bytes_ = 0;
-  Order order_;
-  std::unordered_map<std::string, Order::iterator> places_;
+  ByteLru<std::shared_ptr<Encoding>> encodings_;
 };
 
 }  // namespace vl2

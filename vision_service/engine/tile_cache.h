@@ -12,13 +12,11 @@
 #pragma once
 
 #include <cstdint>
-#include <list>
 #include <memory>
 #include <string>
-#include <unordered_map>
-#include <utility>
 #include <vector>
 
+#include "vision_service/engine/byte_lru.h"
 #include "vision_service/image/tile.h"
 
 namespace vl2 {
@@ -33,27 +31,20 @@ using TileEmbeddings = std::shared_ptr<const std::vector<float>>;
 
 class TileCache {
  public:
-  explicit TileCache(int64_t max_bytes) : max_bytes_(max_bytes) {}
+  explicit TileCache(int64_t max_bytes) : tiles_(max_bytes) {}
 
-  bool enabled() const { return max_bytes_ > 0; }
+  bool enabled() const { return tiles_.max_bytes() > 0; }
   // The embeddings, now the most recently used; nullptr when they are not here.
-  TileEmbeddings Find(const TileKey& key);
+  TileEmbeddings Find(const TileKey& key) { return tiles_.Find(key); }
   // One that is here already, or larger than the cache, changes nothing.
-  void Add(const TileKey& key, TileEmbeddings embeddings);
+  void Add(const TileKey& key, const TileEmbeddings& embeddings) {
+    tiles_.Add(key, embeddings, static_cast<int64_t>(embeddings->size() * sizeof(float)));
+  }
   // Of embeddings; keys and lists come on top, less than a thousandth of them.
-  int64_t num_bytes() const { return num_bytes_; }
+  int64_t num_bytes() const { return tiles_.num_bytes(); }
 
  private:
-  using Order = std::list<std::pair<TileKey, TileEmbeddings>>;  // most recently used first
-
-  static int64_t NumBytes(const TileEmbeddings& embeddings) {
-    return static_cast<int64_t>(embeddings->size() * sizeof(float));
-  }
-
-  const int64_t max_bytes_;
-  int64_t num_bytes_ = 0;
-  Order order_;
-  std::unordered_map<TileKey, Order::iterator> places_;
+  ByteLru<TileEmbeddings> tiles_;
 };
 
 }  // namespace vl2

@@ -368,9 +368,9 @@ bool EncodeCall::FillNext() {
     return true;
   }
   if (num_reported_ == deliveries_.size()) return false;
-  // Read first: never more than the encoded ones.
-  const int reused_tiles = subscription_ != nullptr ? subscription_->num_reused_tiles() : 0;
   if (subscription_ != nullptr && subscription_->num_encoded_tiles() > reported_tiles_) {
+    // Read first: never more than the encoded ones.
+    const int reused_tiles = subscription_->num_reused_tiles();
     reported_tiles_ = subscription_->num_encoded_tiles();
     writing_.mutable_progress()->set_encoded_tiles(reported_tiles_);
     writing_.mutable_progress()->set_num_tiles(subscription_->num_tiles());

@@ -18,6 +18,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
 sys.path.insert(0, os.path.join(HERE, "..", "quick"))
 sys.path.insert(0, os.path.join(REPOSITORY, "tests", "integration"))
+from real_collector import RealCollector  # noqa: E402
 from tools import HOME  # noqa: E402
 
 # The collector's modules come in two series, those that promise compatibility and those that do not yet.
@@ -60,8 +61,7 @@ def post(endpoint, span):
 
 def check_that_it_reads():
     """The collector refuses what is no OTLP: else it would prove nothing."""
-    import real_collector  # noqa: PLC0415 - needs the repository's tests
-    collector = real_collector.RealCollector(PATH, "http://127.0.0.1:9")
+    collector = RealCollector(PATH, "http://127.0.0.1:9")
     try:
         for wrong in WRONG:
             status = post(collector.endpoint, {**GOOD, **wrong})

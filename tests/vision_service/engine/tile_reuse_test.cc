@@ -1,6 +1,5 @@
 // What the cache of tiles spares the encoder, and that the embeddings are the same to the bit.
 #include <algorithm>
-#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -144,24 +143,7 @@ TEST_F(TileReuseTest, ManyCallersThatComeAndGo) {
                 .cache_bytes = 0,
                 .tile_cache_bytes = 5 * TileBytes(),
                 .image_limits = {}});
-  std::vector<std::thread> callers;
-  for (unsigned seed = 0; seed < 4; ++seed) {
-    callers.emplace_back([&, seed] {
-      std::mt19937 random(seed);
-      for (int round = 0; round < 12; ++round) {
-        const size_t which = random() % jobs.size();
-        const auto subscription = engine_->Encode(jobs[which], [] {});
-        ASSERT_TRUE(subscription.ok()) << subscription.status();
-        if (random() % 3 == 0) continue;  // leaves at once
-        while ((*subscription)->num_ready() < jobs[which].plan.num_embeddings) {
-          ASSERT_TRUE((*subscription)->status().ok());
-          std::this_thread::sleep_for(std::chrono::microseconds(200));
-        }
-        ASSERT_TRUE(Values((*subscription)->embeddings()) == alone[which]);
-      }
-    });
-  }
-  for (std::thread& caller : callers) caller.join();
+  ComeAndGo(jobs, alone);
   WaitUntilIdle();
   const VisionEngineSnapshot now = engine_->snapshot();
   EXPECT_EQ(now.num_queued_tiles, 0);

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -167,6 +168,32 @@ class VisionEngineTest : public ::testing::Test {
       if (now.num_queued_tiles == 0 && now.num_encodings == 0) return;
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
+  }
+
+  // Four callers ask for the images again and again, and leave at once or compare what they get
+  // with `alone`. How many images were whole.
+  int ComeAndGo(const std::vector<EncodeJob>& jobs, const std::vector<std::vector<float>>& alone) {
+    std::atomic<int> num_whole = 0;
+    std::vector<std::thread> callers;
+    for (unsigned seed = 0; seed < 4; ++seed) {
+      callers.emplace_back([&, seed] {
+        std::mt19937 random(seed);
+        for (int round = 0; round < 12; ++round) {
+          const size_t which = random() % jobs.size();
+          const auto subscription = engine_->Encode(jobs[which], [] {});
+          ASSERT_TRUE(subscription.ok()) << subscription.status();
+          if (random() % 3 == 0) continue;  // leaves at once
+          while ((*subscription)->num_ready() < jobs[which].plan.num_embeddings) {
+            ASSERT_TRUE((*subscription)->status().ok());
+            std::this_thread::sleep_for(std::chrono::microseconds(200));
+          }
+          ASSERT_TRUE(Values((*subscription)->embeddings()) == alone[which]);
+          ++num_whole;
+        }
+      });
+    }
+    for (std::thread& caller : callers) caller.join();
+    return num_whole;
   }
 
   // Used by callbacks, so that they outlive the engine.

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -243,27 +242,7 @@ TEST_F(VisionEngineTest, ManyCallersThatComeAndGo) {
   Start({.max_batch_tiles = 3,
          .cache_bytes = jobs[0].plan.num_embeddings * encoder_->hidden() * 4,
          .image_limits = {}});
-  std::atomic<int> num_whole = 0;
-  std::vector<std::thread> callers;
-  for (unsigned seed = 0; seed < 4; ++seed) {
-    callers.emplace_back([&, seed] {
-      std::mt19937 random(seed);
-      for (int round = 0; round < 12; ++round) {
-        const size_t which = random() % jobs.size();
-        const auto subscription = engine_->Encode(jobs[which], [] {});
-        ASSERT_TRUE(subscription.ok()) << subscription.status();
-        if (random() % 3 == 0) continue;  // leaves at once
-        while ((*subscription)->num_ready() < jobs[which].plan.num_embeddings) {
-          ASSERT_TRUE((*subscription)->status().ok());
-          std::this_thread::sleep_for(std::chrono::microseconds(200));
-        }
-        ASSERT_TRUE(Values((*subscription)->embeddings()) == alone[which]);
-        ++num_whole;
-      }
-    });
-  }
-  for (std::thread& caller : callers) caller.join();
-  EXPECT_GT(num_whole, 0);
+  EXPECT_GT(ComeAndGo(jobs, alone), 0);
   WaitUntilIdle();
   EXPECT_EQ(engine_->snapshot().num_queued_tiles, 0);
 }
